@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+# make demo: everything up to and including the main job on real input
+# make test: everything up to and including all tests     make help: the other targets
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+CXX ?= g++
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+CLANG ?= clang-14
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := 0.1.0
+# SAN=address,undefined or SAN=thread: a build with sanitizers, in a tree of its own.
+SAN ?=
+comma := ,
+BUILD := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+OBJ := $(BUILD)/obj
+GEN := $(BUILD)/gen
+
+ARCH := $(shell uname -m)
+BPF_ARCH := $(if $(filter aarch64,$(ARCH)),arm64,x86)
+
+WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wunused -Werror
+CXXFLAGS ?= -O2 -g
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+CPP_FLAGS := -I. -Iuser -I$(GEN) -DPROCGUARD_VERSION='"$(VERSION)"'
+CXX_ALL := -std=c++20 $(CXXFLAGS) $(WARN) -fPIC -pthread $(SANFLAGS) $(CPP_FLAGS)
+LDLIBS := -lbpf -lelf -lz
+BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Werror -Wno-missing-declarations -Ibpf -Ivmlinux
+
+# ---- what there is to build -------------------------------------------------------------------
+MAIN_SRC := user/cli/main.cpp
+LIB_SRC := $(filter-out $(MAIN_SRC),$(wildcard user/*/*.cpp))
+LIB_OBJ := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
+MAIN_OBJ := $(MAIN_SRC:%.cpp=$(OBJ)/%.o)
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(GEN)/%.bpf.o)
+SKEL := $(GEN)/procguard.skel.h
+TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
+TEST_BPF_OBJ := $(TEST_BPF_SRC:tests/bpf/%.bpf.c=$(GEN)/tests/%.bpf.o)
+# One test binary a layer; one source file a unit.
+LAYERS := unit bpf e2e
+TEST_BINS := $(foreach l,$(LAYERS),$(if $(wildcard tests/$(l)/*_test.cpp),$(BUILD)/tests/$(l)))
+SUPPORT_OBJ := $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/support/*.cpp))
+# Small helper programs that tests guard.
+PROGRAMS := $(patsubst tests/programs/%.cpp,$(BUILD)/programs/%,$(wildcard tests/programs/*.cpp))
+PROGRAMS += $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(wildcard tests/programs/*.c))
+
+.PHONY: all deps demo test test-full test-kernels bench lint format install uninstall clean help
+all: $(BUILD)/procguard
+
+# ---- the kernel side --------------------------------------------------------------------------
+$(GEN)/%.bpf.o: bpf/%.bpf.c | deps
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_$(BPF_ARCH) -MMD -MP -c $< -o $@
+
+$(GEN)/procguard.bpf.o: $(BPF_OBJ)
+	$(BPFTOOL) gen object $@ $(BPF_OBJ)
+
+$(SKEL): $(GEN)/procguard.bpf.o
+	$(BPFTOOL) gen skeleton $< name procguard_bpf > $@
+
+$(GEN)/tests/%.bpf.o: tests/bpf/%.bpf.c | deps
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_$(BPF_ARCH) -MMD -MP -c $< -o $@
+
+$(GEN)/tests/%.skel.h: $(GEN)/tests/%.bpf.o
+	$(BPFTOOL) gen skeleton $< name $(*F)_bpf > $@
+
+# ---- user space -------------------------------------------------------------------------------
+# The skeleton is generated before the first compilation; after that the .d files know who uses it.
+$(OBJ)/%.o: %.cpp | deps $(SKEL) $(TEST_BPF_OBJ:.bpf.o=.skel.h)
+	@mkdir -p $(@D)
+	$(CXX) $(CXX_ALL) -MMD -MP -c $< -o $@
+
+$(BUILD)/libprocguard-core.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/procguard: $(MAIN_OBJ) $(BUILD)/libprocguard-core.a
+	$(CXX) $(CXX_ALL) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/programs/%: tests/programs/%.cpp | deps
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -pthread -MMD -MP -o $@ $<
+
+$(BUILD)/programs/%: tests/programs/%.c | deps
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O1 -g -Wall -Wextra -Werror -pthread -MMD -MP -o $@ $<
+
+define test_binary
+$(BUILD)/tests/$(1): $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/$(1)/*.cpp)) $(SUPPORT_OBJ) $(BUILD)/libprocguard-core.a
+	@mkdir -p $$(@D)
+	$(CXX) $(CXX_ALL) -o $$@ $$^ $(LDLIBS) -lgtest -lgtest_main
+endef
+$(foreach l,$(LAYERS),$(eval $(call test_binary,$(l))))
+
+# ---- what people call -------------------------------------------------------------------------
+PACKAGES := g++ clang-14 bpftool libbpf-dev libelf-dev zlib1g-dev libcli11-dev nlohmann-json3-dev \
+	libgtest-dev clang-format clang-tidy shellcheck procps util-linux libcap2-bin
+
+# Installs what is missing; silent and quick where nothing is.
+deps:
+	@missing=$$(for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:" $$missing; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
+demo: all $(PROGRAMS)
+	@tests/demo.sh $(BUILD)
+
+test: all $(TEST_BINS) $(PROGRAMS)
+	@PROCGUARD_BUILD=$(abspath $(BUILD)) tests/run_tests.sh $(TEST_BINS)
+
+FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.h' '*.c')
+format: deps
+	clang-format -i $(FORMAT_FILES)
+
+lint: deps $(SKEL)
+	@tests/lint/lint.sh $(GEN) $(FORMAT_FILES)
+
+clean:
+	rm -rf build
+
+help:
+	@grep -hE '^# make|^[a-z-]+:.*## ' $(MAKEFILE_LIST)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
