@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guard machine: step(state, input, now) -> actions. A pure function over pg_guard, the one
+// struct that is a guard's whole state. No I/O, no clock, no allocation but the list of actions.
+//
+// Each limit of a guard climbs the ladder by itself. Rows of the specification's tables:
+//   timeout        step 0 at start + timeout, then a step grace apart; progress starts anew
+//   memory, growth over at over_since; step 0 at over_since + grace; falling below the limit
+//                  before the last step takes it back to the foot of the ladder
+//   cpu            step 0 when the level is over the limit; never recovers
+// After its last step a limit does nothing more (PG_LIMIT_DONE).
+//
+// Waits: a step's own wait_ns, else the limit's step_grace_ns. A step that could only be taken a
+// whole wait too late (the controller was stopped) starts the grid of the following ones anew, so
+// that two steps never come closer together than was asked for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "bpf/contract.h"
+#include "core/clock.h"
+#include "core/ladder.h"
+#include "core/result.h"
+
+namespace procguard::core {
+
+// Two limits that would send the same signal within this time send one.
+inline constexpr Ns kMergeSignals = 10 * kMillisecond;
+
+// What a guard is made from. A limit of 0 is "none" unless `timeout_given`.
+struct GuardSpec {
+  std::string name;
+  pg_scope scope = PG_SCOPE_PROCESS;
+  pg_mode mode = PG_MODE_ENFORCE;
+  std::uint32_t owner_uid = 0;
+  bool timeout_given = false;  // Python's timeout=0 fires at once
+  Ns timeout_ns = 0;
+  Ns cpu_ns = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t memory_growth_bytes = 0;
+  Ns grace_ns = 0;       // memory limits only
+  Ns step_grace_ns = 0;  // 0 = the resource's default
+  Ladder ladder;
+};
+
+// Checked and turned into state; not started: no limit counts before start_guard().
+Result<pg_guard> make_guard(const GuardSpec& spec, std::uint64_t id);
+
+// --- inputs -------------------------------------------------------------------------------------
+
+// The guard begins (run: the completed exec). CPU and RSS at entry are the bases of cpu and
+// memory_growth.
+struct Start {
+  std::uint64_t cpu_ns = 0;
+  std::uint64_t rss_bytes = 0;
+};
+// Time has passed; nothing else is known.
+struct Tick {};
+struct Progress {};
+// A level as the source has it. over_since_ns: when it rose over the limit, by the source's clock;
+// 0 = it is not over. `value` in bytes or ns, absolute (bases not subtracted).
+struct Level {
+  pg_resource resource;
+  std::uint64_t value = 0;
+  std::uint64_t over_since_ns = 0;
+};
+// The kernel itself sent the ladder's first signal at a crossing (it is followed up in user space
+// for the members that did not run since).
+struct KernelActed {
+  pg_resource resource;
+  std::uint32_t pid = 0;
+  Ns at_ns = 0;
+};
+// What became of the step taken last.
+struct StepResult {
+  pg_result result;
+  int error = 0;
+};
+struct TargetGone {};
+struct Release {};
+// Limits changed while armed (0 = leave as it is).
+struct SetLimit {
+  pg_resource resource;
+  std::uint64_t limit;
+};
+
+using Input = std::variant<Start, Tick, Progress, Level, KernelActed, StepResult, TargetGone,
+                           Release, SetLimit>;
+
+// --- actions ------------------------------------------------------------------------------------
+
+// Take a step of the ladder now. The state already says "intent"; answer with StepResult.
+struct TakeStep {
+  pg_resource resource;
+  std::uint32_t index;
+  pg_step step;
+  Ns due_ns;                 // when it should have begun
+  bool last;                 // the ladder's last step
+  std::uint32_t kernel_pid;  // the kernel has already signalled this process; 0 = none
+};
+// Tell the world.
+struct Emit {
+  pg_event event;
+};
+using Action = std::variant<TakeStep, Emit>;
+using Actions = std::vector<Action>;
+
+// At most one TakeStep a call: a caller that got one answers with StepResult before it goes on, and
+// calls step(Tick) again until next_due() lies in the future.
+Actions step(pg_guard& guard, const Input& input, Ns now);
+
+// When the machine wants a Tick at the latest; kNever if nothing is due.
+Ns next_due(const pg_guard& guard);
+
+// True while some limit can still take a step.
+bool active(const pg_guard& guard);
+
+const char* resource_name(std::uint32_t resource);  // "timeout", "cpu", "memory", "memory_growth"
+const char* result_name(std::uint32_t result);      // "sent", "failed", ...
+const char* event_name(std::uint32_t kind);         // "armed", "over", ...
+const char* by_name(std::uint32_t by);              // "controller", "kernel"
+
+}  // namespace procguard::core

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Executor: takes a step on all members of a guard's target. Never sleeps, never decides; what
+// became of it is its return value.
+//
+// Per scope: a thread gets thread-directed signals, a process its own, a tree and a cgroup every
+// member. A catchable signal is followed by SIGCONT, so that a stopped target can act on it. Never
+// a target, whatever the source says: PID 1, kernel threads, this process (the answer is
+// "refused").
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bpf/contract.h"
+#include "core/guard.h"
+#include "engine/signaler.h"
+#include "engine/source.h"
+
+namespace procguard::engine {
+
+struct Outcome {
+  pg_result result = PG_RESULT_NONE;
+  int error = 0;               // errno of the first failure
+  std::vector<pid_t> reached;  // processes that got the signal
+  std::vector<pid_t> refused;  // kill(2) says no
+};
+
+// Facts about a live process that decide how a step is recorded (read from /proc).
+struct ProcessFacts {
+  bool kernel_thread = false;
+  bool namespace_init = false;  // PID 1 of a pid namespace below ours
+  bool handles_signal = false;  // the signal is caught (asked for namespace_init only)
+  bool frozen_or_traced = false;
+};
+using FactsReader = std::function<ProcessFacts(pid_t pid, int signal)>;
+
+class Executor {
+ public:
+  // `self`: the process that must never be a target.
+  Executor(Source& source, Signaler& signaler, FactsReader facts, pid_t self)
+      : source_(source), signaler_(signaler), facts_(std::move(facts)), self_(self) {}
+
+  // SIGKILL on a tree or cgroup marks the watch as doomed first. It is one pass: the caller comes
+  // back with sweep() until no member lives.
+  Outcome take(const Target& target, WatchId watch, const core::TakeStep& step);
+
+  // Kills what is left of a doomed tree or cgroup; number of members that were still alive.
+  Result<std::size_t> sweep(const Target& target, WatchId watch);
+
+ private:
+  Source& source_;
+  Signaler& signaler_;
+  FactsReader facts_;
+  pid_t self_;
+};
+
+}  // namespace procguard::engine
