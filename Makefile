@@ -50,7 +50,8 @@ SUPPORT_OBJ := $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/support/*.cpp))
 PROGRAMS := $(patsubst tests/programs/%.cpp,$(BUILD)/programs/%,$(wildcard tests/programs/*.cpp))
 PROGRAMS += $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(wildcard tests/programs/*.c))
 
-.PHONY: all deps demo test test-full test-kernels bench lint format install uninstall clean help
+.PHONY: all deps demo test test-full test-kernels kernels-btf bench lint \
+  format install uninstall clean help
 all: $(BUILD)/procguard
 
 # ---- the kernel side --------------------------------------------------------------------------
@@ -116,8 +117,24 @@ deps:
 demo: all $(PROGRAMS)
 	@tests/demo.sh $(BUILD)
 
-test: all $(TEST_BINS) $(PROGRAMS)
+# The kernels of the matrix: Debian's cloud ones, shared by all builds. Off-line `make test` goes on
+# without them and says what it skipped.
+KERNELS := build/kernels
+KERNEL_SERIES ?= 6.1 6.12
+kernels-btf: deps
+	-@tests/kernels/fetch.sh $(KERNELS) $(KERNEL_SERIES)
+
+test: all kernels-btf $(TEST_BINS) $(PROGRAMS)
 	@PROCGUARD_BUILD=$(abspath $(BUILD)) tests/run_tests.sh $(TEST_BINS)
+
+test-kernels: all $(PROGRAMS)
+	@tests/kernels/run.sh $(BUILD) $(KERNELS) $(KERNEL_SERIES)
+
+# One after the other: they judge times.
+test-full: test
+	@$(MAKE) test-kernels
+	@$(MAKE) SAN=address,undefined test
+	@$(MAKE) SAN=thread test
 
 FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.h' '*.c')
 format: deps
