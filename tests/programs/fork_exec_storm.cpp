@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// A big parent that forks a lot: touches RSS bytes, and then N times each
+//   fork: the child writes to a few pages and exits; vfork + exec of /bin/true; fork + exec of it.
+//   fork_exec_storm RSS N
+// Up to 4 children live at the same time. Prints "stormed N".
+#include <sys/mman.h>
+
+#include "common.h"
+
+namespace {
+
+using namespace programs;
+
+enum Way { kFork, kVforkExec, kForkExec, kWays };
+
+void spawn(Way way, volatile char* memory, size_t size) {
+  const pid_t child = way == kVforkExec ? vfork() : fork();
+  if (child < 0) {
+    fail("fork");
+  }
+  if (child != 0) {
+    return;
+  }
+  if (way == kFork) {
+    for (size_t i = 0; i < 16 * 4096 && i < size; i += 4096) {
+      memory[i] = 2;
+    }
+    _exit(0);
+  }
+  execl("/bin/true", "true", nullptr);
+  _exit(3);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  constexpr int kMostChildren = 4;
+  Args args(argc, argv);
+  const size_t size = parse_bytes(args.next());
+  const int count = static_cast<int>(parse_number(args.next()));
+  limit_life(2 * kLifeSeconds);  // the machine may be busy: 12 s on two idle CPUs
+  char* memory = static_cast<char*>(
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (memory == MAP_FAILED) {
+    fail("mmap");
+  }
+  madvise(memory, size, MADV_NOHUGEPAGE);
+  for (size_t i = 0; i < size; i += 4096) {
+    memory[i] = 1;
+  }
+  int live = 0;
+  for (int i = 0; i < count * kWays; ++i) {
+    spawn(static_cast<Way>(i % kWays), memory, size);
+    if (++live == kMostChildren) {
+      int status = 0;
+      if (wait(&status) < 0 || status != 0) {
+        fail("a child");
+      }
+      --live;
+    }
+  }
+  while (wait(nullptr) > 0) {
+  }
+  say("stormed %d\n", count);
+  return 0;
+}
