@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every struct of the contract, as the BPF compiler lays it out: types get into an object's BTF
+ * only by variables. Read by layout_test.cpp, never loaded.
+ */
+#include "contract.h"
+
+struct pg_threshold threshold;
+struct pg_usage usage;
+struct pg_watch watch;
+struct pg_membership membership;
+struct pg_process process;
+struct pg_thread thread;
+struct pg_edge edge;
+struct pg_losses losses;
+struct pg_step step;
+struct pg_limit limit;
+struct pg_guard guard;
+struct pg_event event;
