@@ -39,6 +39,8 @@ LIB_OBJ := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
 MAIN_OBJ := $(MAIN_SRC:%.cpp=$(OBJ)/%.o)
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(GEN)/%.bpf.o)
+# The other architecture is only compiled: nothing in bpf/ or vmlinux/ may be of one alone.
+ARM64_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(GEN)/arm64/%.bpf.o)
 SKEL := $(GEN)/procguard.skel.h
 TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
 TEST_BPF_OBJ := $(TEST_BPF_SRC:tests/bpf/%.bpf.c=$(GEN)/tests/%.bpf.o)
@@ -61,6 +63,13 @@ $(GEN)/%.bpf.o: bpf/%.bpf.c | deps
 
 $(GEN)/procguard.bpf.o: $(BPF_OBJ)
 	$(BPFTOOL) gen object $@ $(BPF_OBJ)
+
+$(GEN)/arm64/%.bpf.o: bpf/%.bpf.c | deps
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_arm64 -MMD -MP -c $< -o $@
+
+$(GEN)/arm64/procguard.bpf.o: $(ARM64_OBJ)
+	$(BPFTOOL) gen object $@ $(ARM64_OBJ)
 
 $(SKEL): $(GEN)/procguard.bpf.o
 	$(BPFTOOL) gen skeleton $< name procguard_bpf > $@
@@ -124,7 +133,7 @@ KERNEL_SERIES ?= 6.1 6.12
 kernels-btf: deps
 	-@tests/kernels/fetch.sh $(KERNELS) $(KERNEL_SERIES)
 
-test: all kernels-btf $(TEST_BINS) $(PROGRAMS)
+test: all kernels-btf $(GEN)/arm64/procguard.bpf.o $(TEST_BINS) $(PROGRAMS)
 	@PROCGUARD_BUILD=$(abspath $(BUILD)) tests/run_tests.sh $(TEST_BINS)
 
 test-kernels: all $(PROGRAMS)
