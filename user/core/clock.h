@@ -13,6 +13,14 @@ inline constexpr Ns kMillisecond = 1'000'000;
 inline constexpr Ns kSecond = 1'000'000'000;
 inline constexpr Ns kNever = UINT64_MAX;  // "no deadline"
 
+// Times and limits may be huge ("never", "no limit"): they saturate, they never wrap.
+constexpr Ns saturating_add(Ns a, Ns b) {
+  return a > kNever - b ? kNever : a + b;
+}
+constexpr Ns saturating_sub(Ns a, Ns b) {
+  return a > b ? a - b : 0;
+}
+
 // Injected wherever the time is asked for, so that tests hold it in their hands.
 class Clock {
  public:

@@ -9,9 +9,9 @@
 //   cpu            step 0 when the level is over the limit; never recovers
 // After its last step a limit does nothing more (PG_LIMIT_DONE).
 //
-// Waits: a step's own wait_ns, else the limit's step_grace_ns. A step that could only be taken a
-// whole wait too late (the controller was stopped) starts the grid of the following ones anew, so
-// that two steps never come closer together than was asked for.
+// Waits: a step's own wait_ns, else the limit's step_grace_ns. The steps stand on a grid: small
+// lateness does not add up. A step taken late by more than a tenth of the wait that follows it (the
+// controller was stopped) starts the grid anew, so that the target keeps its time to react.
 #pragma once
 
 #include <cstdint>
@@ -45,13 +45,14 @@ struct GuardSpec {
   Ladder ladder;
 };
 
-// Checked and turned into state; not started: no limit counts before start_guard().
+// Checked and turned into state; not started: no limit counts before the Start input. Errors: no
+// limit, no ladder, a bad step, a name that does not fit.
 Result<pg_guard> make_guard(const GuardSpec& spec, std::uint64_t id);
 
 // --- inputs -------------------------------------------------------------------------------------
 
-// The guard begins (run: the completed exec). CPU and RSS at entry are the bases of cpu and
-// memory_growth.
+// The guard begins at `now` (run: the completed exec). CPU and RSS at entry are the bases of cpu
+// and memory_growth. Takes no step: the Tick that follows does.
 struct Start {
   std::uint64_t cpu_ns = 0;
   std::uint64_t rss_bytes = 0;
@@ -67,20 +68,24 @@ struct Level {
   std::uint64_t over_since_ns = 0;
 };
 // The kernel itself sent the ladder's first signal at a crossing (it is followed up in user space
-// for the members that did not run since).
+// for the members that did not run since). Once an episode, before that episode's Level.
 struct KernelActed {
   pg_resource resource;
   std::uint32_t pid = 0;
   Ns at_ns = 0;
+  std::uint64_t value = 0;          // the level now, as in Level
+  std::uint64_t over_since_ns = 0;  // as in Level; 0 if the level has fallen again
 };
-// What became of the step taken last.
+// What became of the step taken last. Ignored: nobody could take it, the next one is due at once.
 struct StepResult {
   pg_result result;
   int error = 0;
+  Ns due_ns = 0;  // TakeStep::due_ns
 };
 struct TargetGone {};
 struct Release {};
-// Limits changed while armed (0 = leave as it is).
+// A limit changed while armed (0 = leave as it is), or added: it counts from the guard's start. A
+// limit that is through with its ladder stays so.
 struct SetLimit {
   pg_resource resource;
   std::uint64_t limit;
@@ -108,7 +113,9 @@ using Action = std::variant<TakeStep, Emit>;
 using Actions = std::vector<Action>;
 
 // At most one TakeStep a call: a caller that got one answers with StepResult before it goes on, and
-// calls step(Tick) again until next_due() lies in the future.
+// calls step(Tick) again until next_due() lies in the future. In monitor mode the answer is
+// PG_RESULT_DRY_RUN. Events: one "armed" a limit; "over" and "back under" as levels cross; one
+// "step" a step, with its result. `resource` of an event about the whole guard is PG_RESOURCES.
 Actions step(pg_guard& guard, const Input& input, Ns now);
 
 // When the machine wants a Tick at the latest; kNever if nothing is due.
@@ -116,6 +123,9 @@ Ns next_due(const pg_guard& guard);
 
 // True while some limit can still take a step.
 bool active(const pg_guard& guard);
+
+// An event about this guard; resource PG_RESOURCES: about all of it.
+pg_event make_event(const pg_guard& guard, pg_event_kind kind, std::uint32_t resource, Ns now);
 
 const char* resource_name(std::uint32_t resource);  // "timeout", "cpu", "memory", "memory_growth"
 const char* result_name(std::uint32_t result);      // "sent", "failed", ...
