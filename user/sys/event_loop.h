@@ -20,7 +20,8 @@ class EventLoop {
 
   static Result<EventLoop> create();
 
-  // `fd` is borrowed and must outlive its registration. `events`: EPOLLIN, ...
+  // `fd` is borrowed and must outlive its registration. `events`: EPOLLIN, ... An fd that is
+  // registered already is an error (EEXIST).
   Result<void> add(int fd, std::uint32_t events, Handler handler);
   void remove(int fd);
 
@@ -29,14 +30,16 @@ class EventLoop {
   Result<void> set_timer(core::Ns at_ns);
   void on_timer(std::function<void()> handler);
 
-  // Waits until something happens and calls the handlers. A handler may add and remove fds.
+  // Waits until something happens and calls the handlers. A handler may add and remove fds. Also
+  // returns, with nothing called, when a signal handler of the host interrupted the wait.
   Result<void> run_once();
-  // run_once() until stop() was called.
+  // run_once() until stop() was called. A stop() from before run() counts.
   Result<void> run();
   void stop() { stopped_ = true; }
 
  private:
   EventLoop(Fd epoll, Fd timer);
+  void fire_timer();
 
   Fd epoll_;
   Fd timer_;
