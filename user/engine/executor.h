@@ -3,9 +3,9 @@
 // became of it is its return value.
 //
 // Per scope: a thread gets thread-directed signals, a process its own, a tree and a cgroup every
-// member. A catchable signal is followed by SIGCONT, so that a stopped target can act on it. Never
-// a target, whatever the source says: PID 1, kernel threads, this process (the answer is
-// "refused").
+// member. A catchable signal is followed by SIGCONT, so that a stopped target can act on it. The
+// first step of a memory limit spares the members that have it from the kernel. Never a target,
+// whatever the source says: PID 1, kernel threads, this process (the answer is "refused").
 #pragma once
 
 #include <sys/types.h>
@@ -24,8 +24,8 @@ namespace procguard::engine {
 struct Outcome {
   pg_result result = PG_RESULT_NONE;
   int error = 0;               // errno of the first failure
-  std::vector<pid_t> reached;  // processes that got the signal
-  std::vector<pid_t> refused;  // kill(2) says no
+  std::vector<pid_t> reached;  // processes that got the signal, from us or from the kernel
+  std::vector<pid_t> refused;  // kill(2) says no, or never a target
 };
 
 // Facts about a live process that decide how a step is recorded (read from /proc).
@@ -43,14 +43,22 @@ class Executor {
   Executor(Source& source, Signaler& signaler, FactsReader facts, pid_t self)
       : source_(source), signaler_(signaler), facts_(std::move(facts)), self_(self) {}
 
-  // SIGKILL on a tree or cgroup marks the watch as doomed first. It is one pass: the caller comes
-  // back with sweep() until no member lives.
+  // Results: sent if anybody got it; pending if all who did are frozen or traced; else, in this
+  // order: ignored, refused, failed, gone. SIGKILL on a tree or cgroup marks the watch as doomed
+  // first. It is one pass: the caller comes back with sweep() until no member lives.
   Outcome take(const Target& target, WatchId watch, const core::TakeStep& step);
 
-  // Kills what is left of a doomed tree or cgroup; number of members that were still alive.
+  // Kills what is left of a doomed tree or cgroup; number of members that were still alive and may
+  // be killed (one that kill(2) refuses would be swept for ever).
   Result<std::size_t> sweep(const Target& target, WatchId watch);
 
  private:
+  struct Pass;
+
+  bool is_protected(pid_t pid) const { return pid <= 1 || pid == self_; }
+  bool kill_as_a_whole(const Target& target, WatchId watch, const std::vector<Member>& members);
+  void signal_member(Pass& pass, const Member& member);
+
   Source& source_;
   Signaler& signaler_;
   FactsReader facts_;
