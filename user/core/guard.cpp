@@ -128,6 +128,8 @@ void Machine::on(const KernelActed& acted) {
   const bool present = acted.over_since_ns != 0 && acted.over_since_ns <= acted.at_ns;
   const Ns over_since = present ? acted.over_since_ns : acted.at_ns;
   const std::uint64_t observed = saturating_sub(acted.value, limit.base);
+  // The kernel acts over the limit only; the level may have fallen since.
+  const std::uint64_t at_crossing = std::max<std::uint64_t>(observed, limit.limit);
   if (limit.phase != PG_LIMIT_WAITING && limit.over_since_ns != over_since) {
     go_under(r, observed);
   }
@@ -135,7 +137,7 @@ void Machine::on(const KernelActed& acted) {
     return;  // this episode's first step was taken in user space meanwhile
   }
   if (limit.phase == PG_LIMIT_WAITING) {
-    go_over(r, over_since, observed);
+    go_over(r, over_since, at_crossing);
   }
   begin(r, acted.at_ns, PG_BY_KERNEL, acted.pid);
 }
