@@ -18,7 +18,7 @@
 #include <linux/types.h>
 #endif
 
-#define PG_ABI 1
+#define PG_ABI	       1
 
 #define PG_COMM_LEN    16
 #define PG_NAME_LEN    48
@@ -60,15 +60,15 @@ enum pg_blocked {
 /* A threshold on a level. Kernel and user space both run pg_threshold_update() on it, so a crossing
  * has one time whoever saw it. over_since_ns is also the state: 0 = not over. */
 struct pg_threshold {
-	__u64 limit;         /* bytes or ns; 0 = unused */
+	__u64 limit;	     /* bytes or ns; 0 = unused */
 	__u64 over_since_ns; /* when the level last rose over the limit */
-	__u64 episodes;      /* how often it did */
+	__u64 episodes;	     /* how often it did */
 	/* The kernel's own first step: this signal goes to a member that runs while the level is
 	 * over, once a member and episode, until user space takes the episode over. */
 	__u64 closed_episode; /* the last episode taken over by user space */
-	__u64 acted_ns;       /* when the kernel last sent the signal */
+	__u64 acted_ns;	      /* when the kernel last sent the signal */
 	__u32 acted_pid;      /* to which process */
-	__u32 signal;         /* 0 = no kernel step */
+	__u32 signal;	      /* 0 = no kernel step */
 };
 
 /* What threads used. Times of a live thread's present slice or sleep are not in it yet. */
@@ -85,18 +85,19 @@ struct pg_usage {
 enum pg_watch_flags {
 	PG_WATCH_DOOMED = 1 << 0,   /* every member that runs or is born is killed */
 	PG_WATCH_DEGRADED = 1 << 1, /* a bound was hit: members may be missing */
-	PG_WATCH_ANY_UID = 1 << 2,  /* the owner has CAP_KILL: kill(2)'s uid rule does not bind it */
-	PG_WATCH_EMPTY = 1 << 3,    /* had members, and the last one has ended */
+	PG_WATCH_ANY_UID = 1 << 2, /* the owner has CAP_KILL: kill(2)'s uid rule does not bind it */
+	PG_WATCH_EMPTY = 1 << 3,   /* had members, and the last one has ended */
 };
 
 /* A watched target. Slot of a mappable array; id = generation << 32 | slot, 0 = free slot. */
 struct pg_watch {
 	__u64 id;
 	__u64 cgroup_id; /* scope cgroup: the v2 directory's inode number */
-	__u32 scope;     /* enum pg_scope */
-	__u32 flags;     /* enum pg_watch_flags */
+	__u32 scope;	 /* enum pg_scope */
+	__u32 flags;	 /* enum pg_watch_flags */
 	__u32 owner_uid;
-	__u32 edge_unread; /* a record for this watch lies in the ring; the reader clears it first */
+	__u32 edge_unread; /* a record for this watch lies in the ring; the reader clears it first
+			    */
 	__s64 processes;   /* live members */
 	__s64 memory_bytes;
 	__s64 memory_plain_bytes; /* sum of RSS, a forked child's shared pages counted again */
@@ -104,7 +105,7 @@ struct pg_watch {
 	__s64 memory_plain_peak_bytes;
 	struct pg_threshold memory[2]; /* user space picks which limits stand here */
 	struct pg_threshold cpu;
-	__s64 cpu_ns;           /* of all members since they were enrolled, ended ones included */
+	__s64 cpu_ns;	       /* of all members since they were enrolled, ended ones included */
 	struct pg_usage ended; /* of ended threads; cpu_ns too */
 };
 
@@ -119,14 +120,15 @@ struct pg_membership {
 
 enum pg_process_flags {
 	PG_PROCESS_BORROWS_MM = 1 << 0, /* vfork or CLONE_VM: the address space is its parent's */
-	PG_PROCESS_SHARES = 1 << 1,     /* forked and not yet exec'd: base_bytes are its parent's */
+	PG_PROCESS_SHARES = 1 << 1,	/* forked and not yet exec'd: base_bytes are its parent's */
 	PG_PROCESS_EXECED = 1 << 2,
+	PG_PROCESS_ENDED = 1 << 3,
 };
 
 /* Key: tgid (u32). Identity: (tgid, start_ns). The entry ends when the last thread has. */
 struct pg_process {
 	__u64 start_ns;
-	__u64 exec_ns;    /* CLOCK_MONOTONIC of the last exec since enrolled, else 0 */
+	__u64 exec_ns;	  /* CLOCK_MONOTONIC of the last exec since enrolled, else 0 */
 	__u64 base_bytes; /* RSS shared with the parent since the fork */
 	__u64 rss_bytes[PG_RSS_PARTS];
 	__u64 rss_peak_bytes;
@@ -143,10 +145,10 @@ struct pg_process {
 /* Key: tid (u32). */
 struct pg_thread {
 	__u64 start_ns;
-	__u64 off_since_ns;      /* switched out then; 0 = on a CPU */
-	__u64 off_ns;            /* length of the last time off CPU, not yet divided */
+	__u64 off_since_ns;	 /* switched out then; 0 = on a CPU */
+	__u64 off_ns;		 /* length of the last time off CPU, not yet divided */
 	__u64 run_delay_seen_ns; /* the kernel's run-queue wait that is already counted */
-	__u64 watch;             /* a watch on this thread alone; 0 = none */
+	__u64 watch;		 /* a watch on this thread alone; 0 = none */
 	__u32 tid;
 	__u32 tgid;
 	__u32 off_state; /* enum pg_blocked, or PG_OFF_RUNNABLE */
@@ -164,11 +166,26 @@ struct pg_edge {
 	__u64 at_ns;
 };
 
+/* What enrol_tasks looks for: tasks that are alive before the watch. */
+struct pg_enrol {
+	__u64 watch;
+	__u64 enrolled; /* out: processes that became members in this pass */
+	__u32 tgid;	/* scopes thread, process, tree: the root */
+	__u32 tid;	/* scope thread */
+};
+
+#define PG_TRACE_LEN 240
+
+/* Context of trace_event: a line for the kernel's trace pipe. */
+struct pg_trace_line {
+	char text[PG_TRACE_LEN];
+};
+
 /* What could not be kept, by reason. All 0 on a healthy host. */
 struct pg_losses {
-	__u64 edges;     /* ring full: user space re-reads all levels */
+	__u64 edges;	 /* ring full: user space re-reads all levels */
 	__u64 processes; /* map full: a process is not a member of what it should be */
-	__u64 threads;   /* map full: a thread is not accounted */
+	__u64 threads;	 /* map full: a thread is not accounted */
 	__u64 memberships;
 	__u64 signals; /* the kernel step could not be sent */
 };
@@ -196,13 +213,13 @@ enum pg_result {
 	PG_RESULT_NONE = 0,
 	PG_RESULT_INTENT = 1, /* about to be taken: what an adopter finds if the controller died */
 	PG_RESULT_SENT = 2,
-	PG_RESULT_FAILED = 3,   /* no target took it */
-	PG_RESULT_REFUSED = 4,  /* not permitted for some member */
-	PG_RESULT_IGNORED = 5,  /* a pid namespace's init has no handler for it */
-	PG_RESULT_PENDING = 6,  /* the target is frozen or traced */
-	PG_RESULT_MERGED = 7,   /* the same signal went out for another limit just before */
-	PG_RESULT_DRY_RUN = 8,  /* monitor mode */
-	PG_RESULT_GONE = 9,     /* no target was left */
+	PG_RESULT_FAILED = 3,	/* no target took it */
+	PG_RESULT_REFUSED = 4,	/* not permitted for some member */
+	PG_RESULT_IGNORED = 5,	/* a pid namespace's init has no handler for it */
+	PG_RESULT_PENDING = 6,	/* the target is frozen or traced */
+	PG_RESULT_MERGED = 7,	/* the same signal went out for another limit just before */
+	PG_RESULT_DRY_RUN = 8,	/* monitor mode */
+	PG_RESULT_GONE = 9,	/* no target was left */
 	PG_RESULT_UNKNOWN = 10, /* intent found, result not */
 };
 
@@ -227,10 +244,10 @@ struct pg_limit {
 	__u64 grace_ns;
 	__u64 step_grace_ns;
 	__u64 over_since_ns;
-	__u64 due_ns; /* when the next step is due; 0 = not */
+	__u64 due_ns;	  /* when the next step is due; 0 = not */
 	__u64 tripped_ns; /* when step 0 was last due */
-	__u64 observed;   /* level at that step */
-	__u32 episodes;   /* how often step 0 was taken */
+	__u64 observed;	  /* level at that step */
+	__u32 episodes;	  /* how often step 0 was taken */
 	__u32 next_step;
 	__u32 phase; /* enum pg_limit_phase */
 	__u32 padding;
@@ -266,7 +283,7 @@ struct pg_guard {
 	__u32 step_resource;
 	__u32 step_index;
 	__u32 step_result; /* enum pg_result */
-	__u32 step_by;     /* enum pg_by */
+	__u32 step_by;	   /* enum pg_by */
 	__u64 step_at_ns;
 	char name[PG_NAME_LEN];
 };
@@ -314,6 +331,8 @@ PG_ASSERT_SIZE(struct pg_membership, 40);
 PG_ASSERT_SIZE(struct pg_process, 424);
 PG_ASSERT_SIZE(struct pg_thread, 176);
 PG_ASSERT_SIZE(struct pg_edge, 24);
+PG_ASSERT_SIZE(struct pg_enrol, 24);
+PG_ASSERT_SIZE(struct pg_trace_line, 240);
 PG_ASSERT_SIZE(struct pg_losses, 40);
 PG_ASSERT_SIZE(struct pg_step, 16);
 PG_ASSERT_SIZE(struct pg_limit, 80);

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Lifecycle: who is a member. Membership is inherited in task_newtask, before the child has run or
+ * touched a page; kept across exec, whichever thread calls it; and ended in sched_process_exit when
+ * the whole thread group is dead, before its pid can be used again.
+ *
+ * What if ...
+ *   a map is full?        The loss is counted and every watch the newcomer should belong to is
+ * marked degraded: user space says so and goes on with /proc. the leader exits first? Its thread
+ * entry goes; the process entry and the bit of its pid stay. a zombie lingers?     It ended for us
+ * when it died; its memory went then.
+ */
+#include "enrol.bpf.h"
+
+#define PG_CLONE_VM	0x00000100
+#define PG_CLONE_THREAD 0x00010000
+
+#define PG_MAX_CHILDREN 65536 /* of one process, looked at when it ends */
+
+/* A forked child: member of its parent's trees and of the guarded cgroups it was born in. It shares
+ * its parent's pages until it execs, and until then counts only what it grows. */
+static __always_inline void pg_enter_child(struct task_struct *task, __u64 address,
+					   struct pg_process *parent, __u64 clone_flags, __u64 now)
+{
+	struct pg_process *p = pg_new_process(task, BPF_CORE_READ(task, tgid),
+					      BPF_CORE_READ(task, real_parent, tgid));
+
+	if (!p) {
+		pg_count_loss(processes);
+		pg_degrade(parent);
+		return;
+	}
+	if (clone_flags & PG_CLONE_VM) {
+		p->flags = PG_PROCESS_BORROWS_MM;
+	} else {
+		pg_read_rss(p, (__u64)BPF_CORE_READ(task, mm), 0);
+		p->base_bytes = pg_plain_bytes(p);
+		p->flags = PG_PROCESS_SHARES;
+	}
+	for (int i = 0; parent && i < PG_MEMBERSHIPS; i++) {
+		struct pg_watch *w = pg_watch_of(parent->member[i].watch);
+
+		if (w && w->scope == PG_SCOPE_TREE)
+			pg_join(p, w->id);
+	}
+	if (pg_with_cgroups && pg_cgroup_watches)
+		pg_join_cgroups(p, pg_cgroup_of(task));
+	pg_enter_thread(address, p);
+	pg_book_process(p, now);
+}
+
+SEC("tp_btf/task_newtask")
+int pg_task_newtask(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	__u64 clone_flags = ctx[1];
+	__u32 parent_tgid = bpf_get_current_pid_tgid() >> 32;
+	struct pg_process *parent = NULL;
+
+	if (pg_is_watched(parent_tgid))
+		parent = bpf_map_lookup_elem(&processes, &parent_tgid);
+	else if (!pg_with_cgroups || !pg_cgroup_watches)
+		return 0;
+	if (clone_flags & PG_CLONE_THREAD) {
+		if (parent)
+			pg_enter_thread(pg_address(&ctx[0]), parent);
+	} else if (parent || (pg_with_cgroups && pg_is_guarded_cgroup(pg_cgroup_of(task)))) {
+		pg_enter_child(task, pg_address(&ctx[0]), parent, clone_flags, bpf_ktime_get_ns());
+	}
+	if (parent)
+		pg_kill_if_doomed(parent);
+	return 0;
+}
+
+/* By a thread that is not the leader: it takes over the leader's pid, so its entry moves. */
+static __always_inline void pg_rekey_thread(__u32 old_tid, __u32 tid)
+{
+	struct pg_thread *t = bpf_map_lookup_elem(&threads, &old_tid);
+	struct pg_thread moved;
+
+	if (!t)
+		return;
+	moved = *t;
+	moved.tid = tid;
+	bpf_map_delete_elem(&threads, &old_tid);
+	pg_clear_watched(old_tid);
+	if (bpf_map_update_elem(&threads, &tid, &moved, BPF_ANY))
+		pg_count_loss(threads);
+	pg_set_watched(tid);
+}
+
+SEC("tp_btf/sched_process_exec")
+int pg_sched_process_exec(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	__u32 old_tid = (__u32)ctx[1];
+	__u32 tid = task->pid, tgid = task->tgid;
+	struct pg_process *p;
+	struct pg_thread *t;
+	__u64 now;
+
+	if (!pg_is_watched(tgid))
+		return 0;
+	if (old_tid != tid)
+		pg_rekey_thread(old_tid, tid);
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	if (!p)
+		return 0;
+	now = bpf_ktime_get_ns();
+	p->exec_ns = now;
+	p->base_bytes = 0;
+	p->flags = PG_PROCESS_EXECED;
+	BPF_CORE_READ_STR_INTO(&p->comm, task, comm);
+	t = bpf_map_lookup_elem(&threads, &tid);
+	if (t)
+		BPF_CORE_READ_STR_INTO(&t->comm, task, comm);
+	pg_read_rss(p, (__u64)BPF_CORE_READ(task, mm), bpf_get_current_task());
+	pg_book_process(p, now);
+	return 0;
+}
+
+static __always_inline void pg_add_usage(struct pg_usage *sum, const struct pg_usage *u)
+{
+	__sync_fetch_and_add(&sum->cpu_ns, u->cpu_ns);
+	__sync_fetch_and_add(&sum->runnable_wait_ns, u->runnable_wait_ns);
+	__sync_fetch_and_add(&sum->voluntary_switches, u->voluntary_switches);
+	__sync_fetch_and_add(&sum->involuntary_switches, u->involuntary_switches);
+	for (int i = 0; i < PG_BLOCKED_STATES; i++)
+		__sync_fetch_and_add(&sum->blocked_ns[i], u->blocked_ns[i]);
+	for (int i = 0; i < PG_RSS_PARTS; i++) {
+		__sync_fetch_and_add(&sum->grown_bytes[i], u->grown_bytes[i]);
+		__sync_fetch_and_add(&sum->shrunk_bytes[i], u->shrunk_bytes[i]);
+	}
+}
+
+/* A thread has ended: what it used goes to its watches. */
+static __always_inline void pg_end_thread(struct task_struct *task, struct pg_process *p, __u64 now)
+{
+	__u32 tid = task->pid;
+	struct pg_thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct pg_watch *w;
+
+	if (!t)
+		return;
+	pg_divide_off_time(t, pg_run_delay(task));
+	w = pg_watch_of(t->watch);
+	if (w) {
+		__sync_fetch_and_or(&w->flags, PG_WATCH_EMPTY);
+		pg_notify(w, now);
+	}
+	for (int i = 0; p && i < PG_MEMBERSHIPS; i++) {
+		w = pg_watch_of(p->member[i].watch);
+		if (w)
+			pg_add_usage(&w->ended, &t->usage);
+	}
+	if (p)
+		__sync_fetch_and_add(&p->threads, -1);
+	bpf_map_delete_elem(&threads, &tid);
+}
+
+struct pg_children {
+	struct list_head *at;
+	struct list_head *head;
+};
+
+/* A forked child whose parent has ended is alone with the pages they shared: they count now. */
+static long pg_unshare_child(__u32 index, struct pg_children *children)
+{
+	struct list_head *node = children->at;
+	struct task_struct *child = pg_list_entry(node, struct task_struct, sibling);
+	struct pg_process *p = NULL;
+	__u32 tgid;
+
+	if (!node || node == children->head)
+		return 1;
+	children->at = BPF_CORE_READ(node, next);
+	tgid = BPF_CORE_READ(child, tgid);
+	if (pg_is_watched(tgid))
+		p = bpf_map_lookup_elem(&processes, &tgid);
+	if (p && p->flags & PG_PROCESS_SHARES) {
+		p->base_bytes = 0;
+		pg_book_process(p, bpf_ktime_get_ns());
+	}
+	return 0;
+}
+
+static __always_inline void pg_end_process(struct task_struct *task, struct pg_process *p,
+					   __u64 now)
+{
+	struct list_head *head = __builtin_preserve_access_index(&task->children);
+	struct pg_children children = {.at = BPF_CORE_READ(head, next), .head = head};
+	__u32 tgid = task->tgid;
+
+	pg_clear_watched(tgid);
+	bpf_loop(PG_MAX_CHILDREN, pg_unshare_child, &children, 0);
+	for (int i = 0; i < PG_MEMBERSHIPS; i++)
+		pg_leave(&p->member[i], now);
+	bpf_map_delete_elem(&processes, &tgid);
+}
+
+SEC("tp_btf/sched_process_exit")
+int pg_sched_process_exit(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	__u32 tid = task->pid, tgid = task->tgid;
+	struct pg_process *p;
+	__u64 now;
+
+	if (!pg_is_watched(tgid))
+		return 0;
+	now = bpf_ktime_get_ns();
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	pg_end_thread(task, p, now);
+	if (tid != tgid)
+		pg_clear_watched(tid);
+	if (!p || !pg_group_dead(ctx, task))
+		return 0;
+	/* Two threads may both see a dead group: the one that marks it ends it. */
+	if (__sync_fetch_and_or(&p->flags, PG_PROCESS_ENDED) & PG_PROCESS_ENDED)
+		return 0;
+	pg_end_process(task, p, now);
+	return 0;
+}
+
+/* A process moves between cgroups: one event a process, after the move. */
+SEC("tp_btf/cgroup_attach_task")
+int pg_cgroup_attach_task(__u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[2];
+	__u32 tgid = task->tgid;
+	struct pg_process *p;
+	__u64 now, cgroup;
+
+	if (!pg_cgroup_watches)
+		return 0;
+	cgroup = pg_cgroup_of(task);
+	now = bpf_ktime_get_ns();
+	p = pg_is_watched(tgid) ? bpf_map_lookup_elem(&processes, &tgid) : NULL;
+	if (p)
+		pg_leave_cgroups(p, cgroup, now);
+	else if (pg_is_guarded_cgroup(cgroup))
+		p = pg_enrol(task);
+	if (p) {
+		pg_join_cgroups(p, cgroup);
+		pg_book_process(p, now);
+	}
+	return 0;
+}
+
+/* Kills members of doomed trees and cgroups at their next return to user space: a fork bomb's
+ * children die as their fork returns. Attached only while a doomed target lives. */
+SEC("tp_btf/sys_exit")
+int pg_sys_exit(__u64 *ctx)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct pg_process *p;
+
+	if (!pg_is_watched(tgid))
+		return 0;
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	if (p)
+		pg_kill_if_doomed(p);
+	return 0;
+}
+
+char LICENSE[] SEC("license") __attribute__((weak)) = "Dual BSD/GPL";
