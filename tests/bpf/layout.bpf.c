@@ -12,6 +12,8 @@ struct pg_membership membership;
 struct pg_process process;
 struct pg_thread thread;
 struct pg_edge edge;
+struct pg_enrol enrol;
+struct pg_trace_line trace_line;
 struct pg_losses losses;
 struct pg_step step;
 struct pg_limit limit;
