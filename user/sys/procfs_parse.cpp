@@ -183,6 +183,29 @@ std::optional<Schedstat> parse_schedstat(std::string_view text) {
   return stat;
 }
 
+std::optional<SyscallState> parse_syscall(std::string_view text) {
+  const std::string_view word = Words(text).next();
+  SyscallState state;
+  if (word == "running") {
+    state.running = true;
+    return state;
+  }
+  return to_number(word, state.number) ? std::optional(state) : std::nullopt;
+}
+
+std::optional<std::uint64_t> parse_uptime(std::string_view text) {
+  // "12345.67 23456.78": seconds and hundredths.
+  const std::string_view word = Words(text).next();
+  const std::size_t point = word.find('.');
+  std::uint64_t seconds = 0;
+  std::uint64_t hundredths = 0;
+  if (point == std::string_view::npos || !to_number(word.substr(0, point), seconds) ||
+      word.size() != point + 3 || !to_number(word.substr(point + 1), hundredths)) {
+    return std::nullopt;
+  }
+  return seconds * 1'000'000'000 + hundredths * 10'000'000;
+}
+
 std::optional<pid_t> parse_pid(std::string_view name) {
   pid_t pid = 0;
   return to_number(name, pid) && pid > 0 ? std::optional(pid) : std::nullopt;

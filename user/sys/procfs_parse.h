@@ -81,6 +81,16 @@ struct Schedstat {
 };
 std::optional<Schedstat> parse_schedstat(std::string_view text);
 
+// /proc/PID/syscall: where a thread is.
+struct SyscallState {
+  bool running = false;  // on a CPU or runnable; the rest is not known then
+  long number = -1;      // -1: blocked, but not in a system call (a page fault, say)
+};
+std::optional<SyscallState> parse_syscall(std::string_view text);
+
+// /proc/uptime: nanoseconds since boot.
+std::optional<std::uint64_t> parse_uptime(std::string_view text);
+
 // Numbers separated by blanks or line ends: children, cgroup.procs. Zeros (processes of another pid
 // namespace) are left out. Nothing if anything else stands there.
 std::optional<std::vector<pid_t>> parse_pids(std::string_view text);
