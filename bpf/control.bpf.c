@@ -90,6 +90,9 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 		__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
 		return 0;
 	}
+	/* Also for a known one: the memory program may not have been attached until now. */
+	if (!(p->flags & PG_PROCESS_BORROWS_MM))
+		pg_read_rss(p, (__u64)BPF_CORE_READ(task, mm), 0);
 	before = w->processes;
 	pg_join(p, w->id);
 	if (w->processes > before)

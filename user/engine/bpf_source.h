@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// BpfSource: the kernel counts, compares and tells. User space sleeps until a level is crossed.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "engine/source.h"
+#include "kernel/programs.h"
+
+namespace procguard::engine {
+
+struct BpfSourceOptions {
+  kernel::LoadOptions load;
+  bool account_memory = false;  // attach the memory program even without a memory threshold
+};
+
+class BpfSource final : public Source {
+ public:
+  // Loads the programs and attaches lifecycle and scheduler (and memory where it is asked for).
+  // Error code EPERM: capabilities are missing. `clock` must outlive the source.
+  static Result<std::unique_ptr<BpfSource>> create(const core::Clock& clock,
+                                                   const BpfSourceOptions& options);
+
+  const char* name() const override { return "bpf"; }
+  const char* membership() const override { return "bpf"; }
+  // Memory sums are exact; else they lag by a bounded number of pages (see doctor).
+  bool exact_sums() const { return programs_->exact_sums(); }
+
+  Result<WatchId> watch(const Target& target) override;
+  Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) override;
+  Result<Levels> levels(WatchId watch) override;
+  void take_over(WatchId watch) override;
+  Result<std::vector<Member>> members(WatchId watch) override;
+  Result<sys::Fd> open_member(WatchId watch, const Member& member) override;
+  void doom(WatchId watch) override;
+  Result<Usage> usage(WatchId watch) override;
+  core::Ns exec_time(WatchId watch, pid_t pid) override;
+  void release(WatchId watch) override;
+  int event_fd() const override { return programs_->ring_fd(); }
+  std::vector<WatchId> drain() override;
+  core::Ns next_check(core::Ns) override { return core::kNever; }
+  void trace(const pg_event& event) override;
+  void publish(const pg_guard& guard) override { programs_->publish(guard); }
+
+ private:
+  BpfSource(const core::Clock& clock, std::unique_ptr<kernel::Programs> programs)
+      : clock_(clock), programs_(std::move(programs)) {}
+
+  pg_watch* find(WatchId watch);
+  Result<WatchId> allocate(const Target& target);
+
+  const core::Clock& clock_;
+  std::unique_ptr<kernel::Programs> programs_;
+  std::map<WatchId, Target> targets_;
+  std::uint32_t generation_ = 0;
+  std::uint64_t losses_seen_ = 0;
+  std::string doom_error_;
+};
+
+}  // namespace procguard::engine
