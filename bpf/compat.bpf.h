@@ -3,9 +3,8 @@
  * Every difference between kernels, each with the change that made it. Nothing else in bpf/ asks
  * which kernel it runs on. Oldest kernel: 6.1.
  *
- * Hooks are written as `int prog(__u64 *ctx)`: the loader reads a tracepoint's number of arguments
- * from its BTF typedef into pg_args_*, and the verifier drops the branches that do not apply (an
- * argument that is not there may not even be mentioned in live code).
+ * Hooks are written as `int prog(__u64 *ctx)`: an argument that a kernel does not pass may not even be
+ * mentioned in live code, and a CO-RE test that is constant at load makes such code dead.
  */
 #ifndef PROCGUARD_COMPAT_BPF_H
 #define PROCGUARD_COMPAT_BPF_H
@@ -21,8 +20,6 @@
 /* Set by the loader before load. */
 const volatile __u32 pg_cpus __attribute__((weak)) = 1;
 const volatile __u32 pg_page_bytes __attribute__((weak)) = 4096;
-/* sched_process_exit: 1 = (task), 2 = (task, group_dead): 2 since 6.16. */
-const volatile __u32 pg_args_exit __attribute__((weak)) = 1;
 
 /* Guards on cgroups are wanted; without them the verifier drops what they need. */
 const volatile __u32 pg_with_cgroups __attribute__((weak)) = 1;
@@ -131,11 +128,15 @@ static __always_inline __u32 pg_rss_part(__u32 kernel_member)
 	}
 }
 
-/* Does the whole thread group end with this task? 6.16 tells; before, `live` has been counted down,
- * and a second thread of a group that ends at once may see 0 too: the caller lets one win. */
+/* Does the whole thread group end with this task? Since 6.16 ("exit: move and extend
+ * sched_process_exit() tracepoint") the hook's second argument tells, and the tracepoint's record has
+ * a field for it, which is how we know. Before, `live` has been counted down, and a second thread of
+ * a group that ends at once may see 0 too: the caller lets one win. */
 static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 {
-	if (pg_args_exit >= 2)
+	struct trace_event_raw_sched_process_exit *record = NULL;
+
+	if (bpf_core_field_exists(record->group_dead))
 		return ctx[1] & 1;
 	return BPF_CORE_READ(task, signal, live.counter) == 0;
 }

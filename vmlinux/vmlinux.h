@@ -147,6 +147,10 @@ struct bpf_array {
 	void *pptrs[0];
 };
 
+struct trace_event_raw_sched_process_exit {
+	bool group_dead; /* since 6.16 */
+};
+
 struct bpf_iter__task {
 	struct task_struct *task;
 };

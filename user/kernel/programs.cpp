@@ -2,7 +2,6 @@
 #include "kernel/programs.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -35,16 +34,6 @@ int keep_warning(enum libbpf_print_level level, const char* format, va_list args
     }
   }
   return 0;
-}
-
-// How many arguments a tracepoint passes on this kernel; 0 if it has no such tracepoint.
-std::uint32_t tracepoint_arguments(const btf* types, const char* name) {
-  int id =
-      btf__find_by_name_kind(types, (std::string("btf_trace_") + name).c_str(), BTF_KIND_TYPEDEF);
-  const btf_type* type = id < 0 ? nullptr : btf__type_by_id(types, static_cast<__u32>(id));
-  type = type == nullptr ? nullptr : btf__type_by_id(types, type->type);  // pointer
-  type = type == nullptr ? nullptr : btf__type_by_id(types, type->type);  // function
-  return type == nullptr || btf_vlen(type) == 0 ? 0 : btf_vlen(type) - 1U;
 }
 
 // A mapping of one BPF array map.
@@ -140,10 +129,6 @@ class LoadedPrograms final : public Programs {
 
 // Between open and load: what this kernel is like, and what is wanted.
 Result<void> LoadedPrograms::prepare(const LoadOptions& options) {
-  std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_vmlinux_btf(), &btf__free);
-  if (types == nullptr) {
-    return Error::system("reading the kernel's BTF (/sys/kernel/btf/vmlinux)", errno);
-  }
   int cpus = libbpf_num_possible_cpus();
   if (cpus < 1) {
     return Error::system("counting CPUs", -cpus);
@@ -151,7 +136,6 @@ Result<void> LoadedPrograms::prepare(const LoadOptions& options) {
   auto* constants = skeleton_->rodata;
   constants->pg_cpus = static_cast<__u32>(cpus);
   constants->pg_page_bytes = static_cast<__u32>(::sysconf(_SC_PAGESIZE));
-  constants->pg_args_exit = tracepoint_arguments(types.get(), "sched_process_exit");
   constants->pg_with_cgroups = options.cgroups ? 1 : 0;
   auto& maps = skeleton_->maps;
   bpf_map__set_max_entries(maps.watches, options.watches);
