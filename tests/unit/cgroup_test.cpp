@@ -7,13 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
-#include <fstream>
 
 #include "sys/files.h"
 #include "tests/support/child.h"
 #include "tests/support/processes.h"
 #include "tests/support/temp_tree.h"
+#include "tests/support/test_cgroup.h"
 
 namespace procguard::sys {
 namespace {
@@ -120,43 +119,11 @@ TEST(Cgroup, ADirectoryElsewhereIsNotACgroup) {
   EXPECT_NE(outside.error().message().find(tree.path()), std::string::npos);
 }
 
-// A cgroup of the test's own in the real hierarchy.
-class RealCgroup : public testing::Test {
- protected:
-  void SetUp() override {
-    auto mounts = read_cgroup_mounts();
-    if (!mounts || !mounts.value().v2) {
-      GTEST_SKIP() << "no cgroup v2 hierarchy is mounted";
-    }
-    mounts_ = mounts.value();
-    path_ = mounts_.v2->point + "/procguard-test-" + std::to_string(::getpid());
-    if (::mkdir(path_.c_str(), 0755) != 0) {
-      const bool allowed = errno != EACCES && errno != EPERM && errno != EROFS;
-      path_.clear();
-      ASSERT_FALSE(allowed) << "mkdir in " << mounts_.v2->point;
-      GTEST_SKIP() << "cgroups cannot be made here (needs root)";
-    }
-  }
-  void TearDown() override {
-    if (!path_.empty()) {
-      // A cgroup is busy until its zombies are reaped.
-      EXPECT_TRUE(test::wait_until([&] {
-        ::rmdir((path_ + "/deep/er").c_str());
-        ::rmdir((path_ + "/deep").c_str());
-        return ::rmdir(path_.c_str()) == 0 || errno == ENOENT;
-      })) << path_;
-    }
-  }
-  void enter(const std::string& below, pid_t pid) const {
-    ASSERT_TRUE(write_file(path_ + below + "/cgroup.procs", std::to_string(pid)));
-  }
-
-  CgroupMounts mounts_;
-  std::string path_;
-};
+using test::RealCgroup;
 
 TEST_F(RealCgroup, ListsContainsAndKills) {
-  ASSERT_TRUE(std::filesystem::create_directories(path_ + "/deep/er"));
+  make("/deep");
+  make("/deep/er");
   auto cgroup = Cgroup::open(mounts_, path_);
   ASSERT_TRUE(cgroup) << cgroup.error().message();
   struct stat status {};
@@ -205,7 +172,7 @@ TEST_F(RealCgroup, OneMadeAnewUnderTheSamePathIsAnother) {
 }
 
 TEST_F(RealCgroup, AThreadedOneIsRefusedAndADomainListsWhatIsBelow) {
-  ASSERT_TRUE(std::filesystem::create_directory(path_ + "/deep"));
+  make("/deep");
   ASSERT_TRUE(write_file(path_ + "/deep/cgroup.type", "threaded"));
   const auto threaded = Cgroup::open(mounts_, path_ + "/deep");
   ASSERT_FALSE(threaded);
@@ -222,9 +189,8 @@ TEST_F(RealCgroup, AThreadedOneIsRefusedAndADomainListsWhatIsBelow) {
 }
 
 TEST_F(RealCgroup, HostileNames) {
-  const std::string name = path_ + "/deep";
-  ASSERT_EQ(::mkdir(name.c_str(), 0755), 0);
-  const std::string strange = name + "/\x1b[31m (deleted)";
+  make("/deep");
+  const std::string strange = path_ + "/deep/\x1b[31m (deleted)";
   ASSERT_EQ(::mkdir(strange.c_str(), 0755), 0);
   test::Child child([] { test::pause_forever(); });
   ASSERT_TRUE(write_file(strange + "/cgroup.procs", std::to_string(child.pid())));
