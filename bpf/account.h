@@ -55,6 +55,16 @@ PG_INLINE int pg_kernel_step_open(const struct pg_threshold *t, __u64 acted_epis
 	       acted_episode < t->episodes;
 }
 
+/* A forked child that gives back shared pages shares fewer: what it grows later must count. */
+PG_INLINE void pg_lower_base(struct pg_process *p)
+{
+	__u64 total =
+		p->rss_bytes[PG_RSS_FILE] + p->rss_bytes[PG_RSS_ANON] + p->rss_bytes[PG_RSS_SHMEM];
+
+	if (total < p->base_bytes)
+		p->base_bytes = total;
+}
+
 /* What a process counts for in a sum over address spaces. */
 PG_INLINE __u64 pg_counted_bytes(const struct pg_process *p)
 {

@@ -3,8 +3,8 @@
  * Every difference between kernels, each with the change that made it. Nothing else in bpf/ asks
  * which kernel it runs on. Oldest kernel: 6.1.
  *
- * Hooks are written as `int prog(__u64 *ctx)`: an argument that a kernel does not pass may not even be
- * mentioned in live code, and a CO-RE test that is constant at load makes such code dead.
+ * Hooks are written as `int prog(__u64 *ctx)`: an argument that a kernel does not pass may not even
+ * be mentioned in live code, and a CO-RE test that is constant at load makes such code dead.
  */
 #ifndef PROCGUARD_COMPAT_BPF_H
 #define PROCGUARD_COMPAT_BPF_H
@@ -129,9 +129,9 @@ static __always_inline __u32 pg_rss_part(__u32 kernel_member)
 }
 
 /* Does the whole thread group end with this task? Since 6.16 ("exit: move and extend
- * sched_process_exit() tracepoint") the hook's second argument tells, and the tracepoint's record has
- * a field for it, which is how we know. Before, `live` has been counted down, and a second thread of
- * a group that ends at once may see 0 too: the caller lets one win. */
+ * sched_process_exit() tracepoint") the hook's second argument tells, and the tracepoint's record
+ * has a field for it, which is how we know. Before, `live` has been counted down, and a second
+ * thread of a group that ends at once may see 0 too: the caller lets one win. */
 static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 {
 	struct trace_event_raw_sched_process_exit *record = NULL;

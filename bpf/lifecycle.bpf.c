@@ -192,9 +192,10 @@ static __always_inline void pg_end_process(struct task_struct *task, struct pg_p
 	__u32 tgid = task->tgid;
 
 	pg_clear_watched(tgid);
-	bpf_loop(PG_MAX_CHILDREN, pg_unshare_child, &children, 0);
+	/* In this order: shared pages must not count twice for a moment and cross a limit. */
 	for (int i = 0; i < PG_MEMBERSHIPS; i++)
 		pg_leave(&p->member[i], now);
+	bpf_loop(PG_MAX_CHILDREN, pg_unshare_child, &children, 0);
 	bpf_map_delete_elem(&processes, &tgid);
 }
 

@@ -57,6 +57,7 @@ PG_FUNCTION pg_book_process(struct pg_process *p, __u64 now)
 
 	if (!p)
 		return 0;
+	pg_lower_base(p);
 	counted = pg_counted_bytes(p);
 	plain = pg_plain_bytes(p);
 	if (plain > p->rss_peak_bytes)
