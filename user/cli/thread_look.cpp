@@ -2,14 +2,10 @@
 #include "cli/thread_look.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <iterator>
 #include <numeric>
 #include <utility>
-
-#include "sys/files.h"
-#include "sys/procfs_parse.h"
 
 namespace procguard::cli {
 namespace {
@@ -19,40 +15,25 @@ std::uint64_t grown(const pg_usage& usage) {
                          std::uint64_t{0});
 }
 
-// "running", "-1 0x7ffd 0x7f12" (blocked outside a system call) or "230 0x0 0x1 ...".
-std::string syscall_of(const std::string& text) {
-  if (text.starts_with("running")) {
-    return "running";
+void look_into_proc(ThreadLook& look, const sys::ProcRoot& proc) {
+  const pid_t pid = look.thread.pid;
+  const pid_t tid = look.thread.tid;
+  if (auto stat = proc.thread_stat(pid, tid)) {
+    look.thread.state = stat->state;
+    look.thread.comm = stat->comm;
   }
-  long number = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end != text.data() && number >= 0 ? syscall_name(number) : "";
-}
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
-void look_into_proc(ThreadLook& look, const std::string& proc) {
-  const std::string task =
-      proc + "/" + std::to_string(look.thread.pid) + "/task/" + std::to_string(look.thread.tid);
-  if (auto text = sys::read_file(task + "/stat")) {
-    if (const auto stat = sys::parse_stat(text.value())) {
-      look.thread.state = stat->state;
-      look.thread.comm = stat->comm;
+  if (const auto syscall = proc.syscall(pid, tid)) {
+    look.syscall = syscall->running ? "running" : "";
+    if (syscall->number >= 0) {
+      look.syscall = syscall_name(syscall->number);
     }
   }
-  if (auto text = sys::read_file(task + "/syscall")) {
-    look.syscall = syscall_of(text.value());
-  }
-  if (auto text = sys::read_file(task + "/wchan"); text && first_line(text.value()) != "0") {
-    look.wchan = first_line(text.value());
-  }
+  look.wchan = proc.wchan(pid, tid);
 }
 
 }  // namespace
 
-Look look_at(engine::Usage usage, core::Ns now, const std::string& proc) {
+Look look_at(engine::Usage usage, core::Ns now, const sys::ProcRoot& proc) {
   Look look;
   look.total = usage.total;
   look.at_ns = now;

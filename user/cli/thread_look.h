@@ -9,6 +9,7 @@
 
 #include "cli/diagnosis.h"
 #include "engine/source.h"
+#include "sys/procfs.h"
 
 namespace procguard::cli {
 
@@ -30,6 +31,6 @@ inline constexpr std::size_t kMaxThreadsLooked = 128;
 
 // `usage.threads` beyond kMaxThreadsLooked are counted, not looked at: those that used and grew
 // the least.
-Look look_at(engine::Usage usage, core::Ns now, const std::string& proc = "/proc");
+Look look_at(engine::Usage usage, core::Ns now, const sys::ProcRoot& proc = sys::ProcRoot());
 
 }  // namespace procguard::cli

@@ -19,8 +19,14 @@ struct ChosenSource {
   std::string weaker_because;
 };
 
+struct SourceRequest {
+  SourceKind kind = SourceKind::kAuto;
+  bool memory = false;   // RSS is asked for: by a limit or by a reader
+  bool cgroups = false;  // the target is a cgroup
+};
+
 // auto: BPF where this process may have it and it loads, else /proc. bpf: BPF or an error that
 // names what is missing.
-Result<ChosenSource> make_source(SourceKind kind, const core::Clock& clock);
+Result<ChosenSource> make_source(const SourceRequest& request, const core::Clock& clock);
 
 }  // namespace procguard::engine

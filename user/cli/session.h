@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Session: one `procguard run` from the first file descriptor to the last member's end. Owns the
+// parts and the loop that drives them. One a process, in its only thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/child.h"
+#include "cli/group_witness.h"
+#include "cli/messages.h"
+#include "cli/record.h"
+#include "cli/recorder.h"
+#include "cli/run_options.h"
+#include "cli/signal_port.h"
+#include "cli/terminal.h"
+#include "engine/controller.h"
+#include "engine/executor.h"
+#include "engine/pidfd_signaler.h"
+#include "engine/source_factory.h"
+#include "sys/cgroup.h"
+#include "sys/event_loop.h"
+#include "sys/monotonic_clock.h"
+
+namespace procguard::cli {
+
+class Session {
+ public:
+  Session(const RunOptions& options, Messages& messages);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Runs the command to its end. What went wrong is in the record, and has been said.
+  RunRecord run();
+
+ private:
+  // Lets the recorder look at the threads before the first signal is sent.
+  class LookingSignaler final : public engine::Signaler {
+   public:
+    explicit LookingSignaler(Session& session) : session_(session) {}
+    Result<void> send(int pidfd, int signal) override;
+    Result<void> send_thread(pid_t pid, pid_t tid, int signal) override;
+    Result<void> kill_cgroup(const std::string& path) override;
+
+   private:
+    void look();
+    Session& session_;
+    engine::PidfdSignaler real_;
+  };
+
+  // --- session_start.cpp: before the command runs
+  Result<void> prepare();
+  Result<void> open_cgroup();
+  Result<void> open_source();
+  Result<void> start();
+  Result<void> arm();
+  Result<void> watch_fds();
+  void warn();
+  std::vector<std::string> environment() const;
+
+  // --- session.cpp: while it runs
+  void loop();
+  void wait_without_loop();
+  void on_exec();
+  void on_signals();
+  void on_signal(const Received& received, bool to_group);
+  void forward(int signal);
+  void reap();
+  void on_stopped(int signal);
+  void on_ended(int status, std::uint64_t cpu_ns, std::uint64_t max_rss_bytes);
+  core::Ns next_wake();
+  core::Ns next_look() const;
+  void on_time();
+  void consider_end();
+  bool ladder_goes_on() const;
+  std::uint64_t living_members();
+  void kill_leftovers();
+  void finish();
+  void fail(const Error& error);
+
+  const RunOptions& options_;
+  Messages& messages_;
+  RunRecord record_;
+  sys::MonotonicClock clock_;
+  Terminal terminal_;
+  LookingSignaler signaler_;
+  Recorder recorder_;
+  std::optional<SignalPort> signals_;
+  std::optional<GroupWitness> witness_;
+  std::optional<sys::EventLoop> loop_;
+  std::optional<sys::Cgroup> cgroup_;
+  std::unique_ptr<engine::Source> source_;
+  std::optional<engine::Executor> executor_;
+  std::optional<engine::Controller> controller_;
+  std::optional<Child> child_;
+
+  std::uint64_t guard_ = 0;       // 0: not armed
+  bool exec_known_ = false;       // executed, or not: it is known
+  bool command_ended_ = false;    // and reaped
+  bool give_up_waiting_ = false;  // for members that outlive the command
+  bool done_ = false;
+  int forwarded_ = 0;                 // the last signal that was passed on
+  core::Ns sweep_at_ = core::kNever;  // of leftovers that are to be killed
+  core::Ns sweep_until_ = 0;
+};
+
+}  // namespace procguard::cli
