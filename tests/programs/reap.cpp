@@ -2,8 +2,9 @@
 // Runs a command as its child subreaper, waits for it and for every orphan it leaves, and writes
 // one line for each into OUT: "pid status maxrss_kib cpu_us" (status as wait(2) has it).
 //   reap OUT [--kill-orphans] -- COMMAND...
-// Ends with the command's status (128 + N for a signal). Orphans are waited for until all have
-// ended; with --kill-orphans they are killed as soon as the command has ended.
+// Ends with the command's status (128 + N for a signal); ignores INT and TERM itself, so that it
+// can stand inside a guarded tree and outlive the command by a moment. Orphans are waited for until
+// all have ended; with --kill-orphans they are killed as soon as the command has ended.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -46,6 +47,8 @@ int main(int argc, char** argv) {
     execvp(command[0], command);
     fail(command[0]);
   }
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
   int result = 0;
   bool ended = false;
   for (;;) {

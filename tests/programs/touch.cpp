@@ -2,11 +2,12 @@
 // Grows its RSS.
 //   touch SIZE [--threads N] [--shmem | --file PATH | --huge] [--via store|read|populate]
 //         [--step SIZE --pause SEC] [--spike SIZE:SEC]... [--hold SEC] [--daemon]
-//         [--ignore SIG,...] [--release-on SIG]
+//         [--ignore SIG,...] [--release-on SIG] [--fork SIZE] [--exec COMMAND...]
 // First touches SIZE bytes of fresh pages (4 KiB unless --huge) at full speed, or --step bytes at a
 // time with a pause after each. Then, for each --spike in turn, touches SIZE more, holds it for SEC
 // and gives it back. Then holds everything for --hold seconds and prints
-// "survived hwm_kib=N maxrss_kib=N".
+// "survived hwm_kib=N maxrss_kib=N". --exec: then becomes COMMAND. --fork: before it holds, it
+// forks a child that touches SIZE fresh bytes and holds as long; it waits for that one.
 //   --daemon: all that happens in a grandchild after double fork and setsid; the first process
 //     waits until that one has ended.
 //   --release-on SIG: on SIG it stops growing, gives all back, prints "released" and goes on.
@@ -44,6 +45,8 @@ struct Options {
   std::vector<std::pair<size_t, double>> spikes;
   std::vector<int> ignored;
   int release_on = 0;
+  size_t fork_size = 0;
+  char** exec = nullptr;
 };
 
 std::atomic<bool> stop_growing{false};
@@ -67,6 +70,8 @@ Options parse(int argc, char** argv) {
       o.step = parse_bytes(v);
     } else if (args.value("--pause", &v)) {
       o.pause = parse_number(v);
+    } else if (args.value("--fork", &v)) {
+      o.fork_size = parse_bytes(v);
     } else if (args.value("--hold", &v)) {
       o.hold = parse_number(v);
     } else if (args.value("--spike", &v)) {
@@ -79,6 +84,9 @@ Options parse(int argc, char** argv) {
       o.ignored = parse_signals(v);
     } else if (args.value("--release-on", &v)) {
       o.release_on = parse_signal(v);
+    } else if (args.flag("--exec")) {
+      o.exec = args.command();
+      break;
     } else {
       usage(args.next());
     }
@@ -175,6 +183,12 @@ void grow_and_tell(const Options& o) {
     sleep_for(seconds);
     munmap(spike, size);
   }
+  if (o.fork_size != 0 && fork() == 0) {
+    limit_life();
+    grow(o, o.fork_size, backing);
+    sleep_for(o.hold);
+    _exit(0);
+  }
   const double end = seconds_now() + o.hold;
   bool released = false;
   do {
@@ -191,9 +205,15 @@ void grow_and_tell(const Options& o) {
       nanosleep(&pause, nullptr);  // a handled signal ends it early, and the loop looks again
     }
   } while (seconds_now() < end);
+  while (o.fork_size != 0 && wait(nullptr) > 0) {
+  }
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
   say("survived hwm_kib=%ld maxrss_kib=%ld\n", high_water_kib(), used.ru_maxrss);
+  if (o.exec != nullptr) {
+    execvp(o.exec[0], o.exec);
+    fail(o.exec[0]);
+  }
 }
 
 // Runs in a grandchild that left session and parent; the caller waits by a pipe that only the
