@@ -3,6 +3,7 @@
 // milliseconds since its start, so that a test is a table row: inputs at times, steps expected.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
