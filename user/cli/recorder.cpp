@@ -4,6 +4,7 @@
 #include <csignal>
 #include <utility>
 
+#include "cli/calm.h"
 #include "core/event_text.h"
 #include "core/guard.h"
 #include "sys/files.h"
@@ -67,6 +68,7 @@ void Recorder::on_step(const pg_guard& guard, const pg_event& event,
 }
 
 void Recorder::on_trip(const pg_guard& guard, pg_event event, const engine::Outcome& outcome) {
+  const Calm calm;
   look();
   const pg_limit& limit = guard.limit[event.resource];
   if (event.by == PG_BY_KERNEL && !outcome.reached.empty()) {
@@ -103,6 +105,7 @@ void Recorder::look() {
   if (record_.trip || (record_.look && now - record_.look->at_ns < kFreshLook)) {
     return;
   }
+  const Calm calm;
   auto usage = ask_.usage();
   if (!usage) {
     return;

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "cli/calm.h"
 #include "core/guard.h"
 #include "core/signals.h"
 #include "sys/files.h"
@@ -206,6 +207,7 @@ void Session::forward(int signal) {
 // All that ended, not the command alone: a subreaper, and PID 1 of a container, is the parent of
 // every orphan.
 void Session::reap() {
+  const Calm calm;
   int status = 0;
   rusage used{};
   pid_t pid = 0;

@@ -84,7 +84,6 @@ Result<void> Session::open_source() {
   }
   source_ = std::move(chosen->source);
   record_.source = source_->name();
-  record_.membership = source_->membership();
   record_.weaker_because = std::move(chosen->weaker_because);
   executor_.emplace(*source_, signaler_, engine::process_facts(), ::getpid());
   controller_.emplace(*source_, *executor_, clock_, recorder_);
@@ -94,7 +93,8 @@ Result<void> Session::open_source() {
 }
 
 Result<void> Session::start() {
-  if (record_.membership == "subreaper" && options_.guard.scope == PG_SCOPE_TREE &&
+  // Where the kernel does not tell who belongs to the tree, its orphans must come to us.
+  if (record_.source != "bpf" && options_.guard.scope == PG_SCOPE_TREE &&
       ::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
     return Error::system("prctl(PR_SET_CHILD_SUBREAPER)", errno);
   }
@@ -144,6 +144,7 @@ Result<void> Session::arm() {
   }
   guard_ = armed.value();
   record_.guard_id = guard_;
+  record_.membership = source_->membership();
   return {};
 }
 

@@ -6,11 +6,8 @@
 #include <vector>
 
 #include "engine/bpf_source.h"
-#include "sys/caps.h"
-#if __has_include("engine/procfs_source.h")
 #include "engine/procfs_source.h"
-#define PROCGUARD_HAS_PROCFS_SOURCE 1
-#endif
+#include "sys/caps.h"
 
 namespace procguard::engine {
 namespace {
@@ -59,12 +56,12 @@ Result<ChosenSource> make_source(const SourceRequest& request, const core::Clock
     }
     chosen.weaker_because = bpf.error().message();
   }
-#ifdef PROCGUARD_HAS_PROCFS_SOURCE
-  chosen.source = std::make_unique<ProcfsSource>(clock);
+  auto procfs = ProcfsSource::create(clock, default_procfs_options());
+  if (!procfs) {
+    return procfs.error().in("source procfs");
+  }
+  chosen.source = std::move(procfs).value();
   return chosen;
-#else
-  return Error("source procfs: not built yet");
-#endif
 }
 
 }  // namespace procguard::engine
