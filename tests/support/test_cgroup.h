@@ -16,7 +16,7 @@
 
 namespace procguard::test {
 
-class RealCgroup : public testing::Test {
+class RealCgroup : public ::testing::Test {
  protected:
   void SetUp() override {
     auto mounts = sys::read_cgroup_mounts();

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -52,6 +53,19 @@ std::optional<std::string> v1_point_of(const CgroupMounts& mounts, const std::st
     }
   }
   return longest;
+}
+
+// The value of the line "NAME VALUE"; empty if there is none.
+std::string_view value_of(std::string_view text, std::string_view name) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ' ') {
+      return line.substr(name.size() + 1);
+    }
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return {};
 }
 
 // Adds the processes of `directory` and all below it.
@@ -258,15 +272,17 @@ std::optional<std::string> cgroup_directory(const CgroupMounts& mounts, const Cg
 }
 
 std::optional<bool> parse_cgroup_event(std::string_view text, std::string_view name) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    if (line.size() == name.size() + 2 && line.starts_with(name) && line[name.size()] == ' ') {
-      return line.back() == '1';
-    }
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return std::nullopt;
+  const std::string_view value = value_of(text, name);
+  return value.empty() ? std::nullopt : std::optional(value == "1");
+}
+
+std::optional<std::uint64_t> parse_cpu_usage(std::string_view text) {
+  const std::string_view value = value_of(text, "usage_usec");
+  std::uint64_t usec = 0;
+  const char* end = value.data() + value.size();
+  const auto parsed = std::from_chars(value.data(), end, usec);
+  return !value.empty() && parsed.ec == std::errc() && parsed.ptr == end ? std::optional(usec)
+                                                                         : std::nullopt;
 }
 
 }  // namespace procguard::sys

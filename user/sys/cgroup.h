@@ -82,4 +82,7 @@ bool path_is_below(std::string_view path, std::string_view ancestor);
 // "populated 1\nfrozen 0\n": the value of one line of a cgroup.events text.
 std::optional<bool> parse_cgroup_event(std::string_view text, std::string_view name);
 
+// The line "usage_usec N" of a cpu.stat text: CPU time in microseconds.
+std::optional<std::uint64_t> parse_cpu_usage(std::string_view text);
+
 }  // namespace procguard::sys
