@@ -161,6 +161,9 @@ bool spawn() {
 
 void grow_until_end() {
   while (seconds_now() < state->end) {
+    if (state->kind == kChain) {
+      sleep_for(0.004);  // else the bomb leaves no CPU to whoever is to end it
+    }
     const bool forked = spawn();
     if (state->kind == kChain && forked) {
       leave();
