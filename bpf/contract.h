@@ -82,6 +82,17 @@ struct pg_usage {
 	__u64 shrunk_bytes[PG_RSS_PARTS];
 };
 
+/* The thread that grew the memory most, of those that have ended: a target that the kernel's own
+ * step ended leaves no other trace of who it was. */
+struct pg_ended_thread {
+	__u32 tid;
+	__u32 tgid;
+	__u32 busy; /* somebody is writing it */
+	__u32 padding;
+	struct pg_usage usage;
+	char comm[PG_COMM_LEN];
+};
+
 enum pg_watch_flags {
 	PG_WATCH_DOOMED = 1 << 0,   /* every member that runs or is born is killed */
 	PG_WATCH_DEGRADED = 1 << 1, /* a bound was hit: members may be missing */
@@ -105,7 +116,8 @@ struct pg_watch {
 	__s64 memory_plain_peak_bytes;
 	struct pg_threshold memory[2]; /* user space picks which limits stand here */
 	struct pg_threshold cpu;
-	__s64 cpu_ns;	       /* of all members since they were enrolled, ended ones included */
+	__s64 cpu_ns; /* of all members since they were enrolled, ended ones included */
+	struct pg_ended_thread largest;
 	struct pg_usage ended; /* of ended threads; cpu_ns too */
 };
 
@@ -326,7 +338,8 @@ struct pg_event {
 
 PG_ASSERT_SIZE(struct pg_threshold, 48);
 PG_ASSERT_SIZE(struct pg_usage, 104);
-PG_ASSERT_SIZE(struct pg_watch, 328);
+PG_ASSERT_SIZE(struct pg_ended_thread, 136);
+PG_ASSERT_SIZE(struct pg_watch, 464);
 PG_ASSERT_SIZE(struct pg_membership, 40);
 PG_ASSERT_SIZE(struct pg_process, 424);
 PG_ASSERT_SIZE(struct pg_thread, 176);

@@ -133,6 +133,24 @@ static __always_inline void pg_add_usage(struct pg_usage *sum, const struct pg_u
 	}
 }
 
+/* Two threads that end at once must not mix: the one that finds it busy tries a few times more. */
+PG_FUNCTION pg_keep_largest(struct pg_watch *w, const struct pg_thread *t)
+{
+	for (int i = 0; w && t && i < 8; i++) {
+		if (pg_grown_bytes(&t->usage) <= pg_grown_bytes(&w->largest.usage))
+			return 0;
+		if (__sync_lock_test_and_set(&w->largest.busy, 1))
+			continue;
+		w->largest.tid = t->tid;
+		w->largest.tgid = t->tgid;
+		w->largest.usage = t->usage;
+		__builtin_memcpy(w->largest.comm, t->comm, sizeof(t->comm));
+		w->largest.busy = 0;
+		return 0;
+	}
+	return 0;
+}
+
 /* A thread has ended: what it used goes to its watches. */
 static __always_inline void pg_end_thread(struct task_struct *task, struct pg_process *p, __u64 now)
 {
@@ -150,8 +168,10 @@ static __always_inline void pg_end_thread(struct task_struct *task, struct pg_pr
 	}
 	for (int i = 0; p && i < PG_MEMBERSHIPS; i++) {
 		w = pg_watch_of(p->member[i].watch);
-		if (w)
-			pg_add_usage(&w->ended, &t->usage);
+		if (!w)
+			continue;
+		pg_add_usage(&w->ended, &t->usage);
+		pg_keep_largest(w, t);
 	}
 	if (p)
 		__sync_fetch_and_add(&p->threads, -1);

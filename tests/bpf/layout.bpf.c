@@ -7,6 +7,7 @@
 
 struct pg_threshold threshold;
 struct pg_usage usage;
+struct pg_ended_thread ended_thread;
 struct pg_watch watch;
 struct pg_membership membership;
 struct pg_process process;

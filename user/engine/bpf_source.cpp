@@ -87,9 +87,15 @@ Result<std::unique_ptr<BpfSource>> BpfSource::create(const core::Clock& clock,
   if (!programs) {
     return programs.error();
   }
-  std::unique_ptr<BpfSource> source(new BpfSource(clock, std::move(programs).value()));
+  return over(clock, std::move(programs).value(), options.account_memory);
+}
+
+Result<std::unique_ptr<BpfSource>> BpfSource::over(const core::Clock& clock,
+                                                   std::unique_ptr<kernel::Programs> programs,
+                                                   bool account_memory) {
+  std::unique_ptr<BpfSource> source(new BpfSource(clock, std::move(programs)));
   std::vector<Group> groups{Group::kLifecycle, Group::kScheduler};
-  if (options.account_memory) {
+  if (account_memory) {
     groups.push_back(Group::kMemory);
   }
   for (Group group : groups) {
@@ -288,6 +294,11 @@ Result<Usage> BpfSource::usage(WatchId id) {
     usage.threads.push_back(std::move(part));
   }
   usage.total.cpu_ns = at_least_zero(load(watch->cpu_ns));
+  if (const pg_ended_thread& ended = watch->largest; ended.tid != 0) {
+    usage.threads.push_back({static_cast<pid_t>(ended.tgid), static_cast<pid_t>(ended.tid),
+                             std::string(ended.comm, ::strnlen(ended.comm, sizeof(ended.comm))),
+                             'X', ended.usage});
+  }
   return usage;
 }
 

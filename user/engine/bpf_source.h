@@ -25,6 +25,10 @@ class BpfSource final : public Source {
   // Error code EPERM: capabilities are missing. `clock` must outlive the source.
   static Result<std::unique_ptr<BpfSource>> create(const core::Clock& clock,
                                                    const BpfSourceOptions& options);
+  // The same with programs that are loaded already.
+  static Result<std::unique_ptr<BpfSource>> over(const core::Clock& clock,
+                                                 std::unique_ptr<kernel::Programs> programs,
+                                                 bool account_memory);
 
   const char* name() const override { return "bpf"; }
   const char* membership() const override { return "bpf"; }

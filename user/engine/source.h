@@ -75,13 +75,13 @@ struct ThreadUsage {
   pid_t pid = 0;
   pid_t tid = 0;
   std::string comm;
-  char state = '?';  // R, S, D, T, ...: as /proc/PID/stat says
+  char state = '?';  // R, S, D, T, ...: as /proc/PID/stat says; X: it has ended
   pg_usage usage{};  // slice and sleep in progress added
 };
 
 struct Usage {
   pg_usage total{};                  // live and ended threads
-  std::vector<ThreadUsage> threads;  // live ones
+  std::vector<ThreadUsage> threads;  // live ones, and the ended one that grew the memory most
 };
 
 class Source {
