@@ -186,6 +186,10 @@ bool ProcfsMembers::adopt_orphans() {
     if (live_.contains(pid)) {
       continue;
     }
+    const auto seen = options.proc.stat(pid);
+    if (!seen || not_ours_.contains({pid, seen.value().start_ticks})) {
+      continue;
+    }
     const auto belongs = [&](const sys::Stat& stat) {
       if (stat.ppid != options.self || not_ours_.contains({pid, stat.start_ticks})) {
         return false;

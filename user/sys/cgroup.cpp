@@ -211,10 +211,18 @@ Result<Cgroup> Cgroup::open_resolved(const std::string& path) {
   return Cgroup(path, status.st_ino, std::move(directory));
 }
 
+// A removed directory has no files any more: ENOENT then, and ENODEV for those that were open.
+Error Cgroup::failed(const Error& error) const {
+  const std::string name = "cgroup " + quoted(path_);
+  const bool no_file = error.code() == ENOENT || error.code() == ENODEV;
+  return no_file && !still_there() ? Error::system(name + " has been removed", ENODEV)
+                                   : error.in(name);
+}
+
 Result<std::vector<pid_t>> Cgroup::processes() const {
   std::vector<pid_t> pids;
   if (const auto collected = collect(fd(), 0, pids); !collected) {
-    return collected.error().in("cgroup " + quoted(path_));
+    return failed(collected.error());
   }
   // A process that moves while we walk is seen twice or not at all.
   std::sort(pids.begin(), pids.end());
@@ -236,7 +244,7 @@ Result<bool> Cgroup::populated() const {
     return true;  // the root has no such file, and init is in it or below
   }
   if (!text) {
-    return text.error().in("cgroup " + quoted(path_));
+    return failed(text.error());
   }
   return parse_cgroup_event(text.value(), "populated").value_or(true);
 }
@@ -244,14 +252,14 @@ Result<bool> Cgroup::populated() const {
 Result<bool> Cgroup::frozen() const {
   const auto text = read_file("cgroup.events", fd());
   if (!text) {
-    return text.error().in("cgroup " + quoted(path_));
+    return failed(text.error());
   }
   return parse_cgroup_event(text.value(), "frozen").value_or(false);
 }
 
 Result<void> Cgroup::kill() const {
   if (const auto written = write_file("cgroup.kill", "1", fd()); !written) {
-    return written.error().in("killing cgroup " + quoted(path_));
+    return failed(written.error()).in("killing it");
   }
   return {};
 }

@@ -36,6 +36,7 @@ Result<CgroupMounts> read_cgroup_mounts(const std::string& mountinfo = "/proc/se
 // text only. Errors: no v2 mount; a v1 path (names the v2 path to use instead); ".." in it.
 Result<std::string> resolve_cgroup_path(const CgroupMounts& mounts, const std::string& path);
 
+// ENODEV from its functions: the directory has been removed.
 class Cgroup {
  public:
   // The one named by `path` (see resolve_cgroup_path). Errors name what is wrong with it: missing,
@@ -51,7 +52,6 @@ class Cgroup {
 
   // Processes in it and below it in ascending order, each once; without zombies and processes that
   // this pid namespace does not see.
-  // ENODEV: it has been removed.
   Result<std::vector<pid_t>> processes() const;
   Result<bool> contains(pid_t pid) const;
   // The line "populated 1" of cgroup.events: a live process is in it or below.
@@ -66,6 +66,7 @@ class Cgroup {
  private:
   Cgroup(std::string path, std::uint64_t id, Fd directory)
       : path_(std::move(path)), id_(id), directory_(std::move(directory)) {}
+  Error failed(const Error& error) const;
 
   std::string path_;
   std::uint64_t id_;
