@@ -87,6 +87,16 @@ TEST_F(ControllerKernelTest, AnEpisodeIsHeardOnce) {
   EXPECT_EQ(sink_.words(), "armed over memory/0=sent");
 }
 
+TEST_F(ControllerKernelTest, AnEpisodeIsHeardOnceThoughItIsOver) {
+  guard_memory();
+  crossing(43);
+  controller_.on_source();
+  source_.kernel_acts(watch_, 0, 42);
+  back_under();
+  controller_.on_source();
+  EXPECT_EQ(sink_.words(), "armed over memory/0=sent back_under");
+}
+
 TEST_F(ControllerKernelTest, UserSpaceWasFirst) {
   guard_memory();
   source_.set_memory(watch_, 65 * kMiB);

@@ -221,6 +221,8 @@ TEST_F(ExecutorTest, FrozenOrTracedIsPendingButSent) {
   EXPECT_EQ(take(SIGKILL).result, PG_RESULT_SENT) << "KILL goes through";
   facts_[43].frozen_or_traced = false;
   EXPECT_EQ(take(SIGTERM).result, PG_RESULT_SENT) << "somebody has it now";
+  std::swap(facts_[42], facts_[43]);
+  EXPECT_EQ(take(SIGTERM).result, PG_RESULT_SENT) << "whoever it is";
 }
 
 TEST_F(ExecutorTest, WhoHasTheFirstStepFromTheKernelIsSpared) {

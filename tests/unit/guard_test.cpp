@@ -67,7 +67,7 @@ TEST(MakeGuard, RefusesWhatCannotBeAGuard) {
   } rows[] = {
       {"needs a limit", [](GuardSpec& s) { s.timeout_ns = 0; }},
       {"needs a scope", [](GuardSpec& s) { s.scope = PG_SCOPE_NONE; }},
-      {"needs a scope", [](GuardSpec& s) { s.scope = static_cast<pg_scope>(9); }},
+      {"needs a scope", [](GuardSpec& s) { s.scope = static_cast<pg_scope>(7); }},
       {"longer than 47 bytes", [](GuardSpec& s) { s.name.assign(48, 'x'); }},
       {"1 to 8 steps, not 0", [](GuardSpec& s) { s.ladder.clear(); }},
       {"1 to 8 steps, not 9", [](GuardSpec& s) { s.ladder.resize(9, s.ladder[0]); }},
@@ -288,7 +288,7 @@ TEST(GuardLimits, ALimitCanBeAdded) {
   EXPECT_EQ(driver.steps(), "timeout/0@300");
   driver.feed(cpu(1100));
   EXPECT_EQ(driver.steps(), "timeout/0@300 cpu/0@400");
-  driver.feed(SetLimit{static_cast<pg_resource>(77), 1});  // hostile: no such limit
+  driver.feed(SetLimit{PG_RESOURCES, 1});  // hostile: no such limit
 }
 
 TEST(GuardLimits, ActiveWhileSomeLimitCanStep) {

@@ -2,7 +2,8 @@
 // Controller: source -> core -> executor. Maps guards onto watches, feeds the machines, takes their
 // steps, tells the sink. A guest in its host's loop: the host calls on_source() when the source's
 // event_fd() is readable and on_time() when next_due() has come; it never touches signals, SIGCHLD
-// or waitpid. Single-threaded; nothing here blocks or throws. The sink must not call back.
+// or waitpid. Single-threaded; nothing here blocks or throws. The sink may ask (find, levels,
+// usage), but not act.
 //
 // One watch a guard for now. Threshold memory[0] is the guard's memory limit, memory[1] its
 // memory_growth.
