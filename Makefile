@@ -136,7 +136,11 @@ kernels-btf: deps
 test: all kernels-btf $(GEN)/arm64/procguard.bpf.o $(TEST_BINS) $(PROGRAMS)
 	@PROCGUARD_BUILD=$(abspath $(BUILD)) tests/run_tests.sh $(TEST_BINS)
 
-test-kernels: all $(PROGRAMS)
+$(BUILD)/tests/attach_all: $(OBJ)/tests/kernels/attach_all.o $(BUILD)/libprocguard-core.a
+	@mkdir -p $(@D)
+	$(CXX) $(CXX_ALL) -o $@ $^ $(LDLIBS)
+
+test-kernels: all $(BUILD)/tests/attach_all $(PROGRAMS)
 	@tests/kernels/run.sh $(BUILD) $(KERNELS) $(KERNEL_SERIES)
 
 # One after the other: they judge times.
@@ -144,6 +148,30 @@ test-full: test
 	@$(MAKE) test-kernels
 	@$(MAKE) SAN=address,undefined test
 	@$(MAKE) SAN=thread test
+
+# Measures what there are bars for, side by side with bare programs: tests/bench/README.md.
+# BENCH_ARGS=--quick, --only hooks,start
+BENCH_ARGS ?=
+BENCH_SKEL := $(patsubst tests/bench/%.bpf.c,$(GEN)/bench/%.skel.h,$(wildcard tests/bench/*.bpf.c))
+BENCH_OBJ := $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/bench/*.cpp))
+
+$(GEN)/bench/%.bpf.o: tests/bench/%.bpf.c | deps
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_$(BPF_ARCH) -MMD -MP -c $< -o $@
+
+$(GEN)/bench/%.skel.h: $(GEN)/bench/%.bpf.o
+	$(BPFTOOL) gen skeleton $< name $(*F)_bpf > $@
+
+.SECONDARY: $(BENCH_SKEL:.skel.h=.bpf.o)
+$(BENCH_OBJ): | $(BENCH_SKEL)
+lint: $(BENCH_SKEL)
+
+$(BUILD)/tests/bench: $(BENCH_OBJ) $(BUILD)/libprocguard-core.a
+	@mkdir -p $(@D)
+	$(CXX) $(CXX_ALL) -o $@ $^ $(LDLIBS)
+
+bench: all $(BUILD)/tests/bench
+	@$(BUILD)/tests/bench --procguard $(BUILD)/procguard --json $(BUILD)/bench.json $(BENCH_ARGS)
 
 FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.h' '*.c')
 format: deps

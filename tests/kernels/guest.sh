@@ -6,15 +6,17 @@
 # No timing is judged here: the emulated machine is 11 to 22 times slower than a real one.
 set -u
 
+mib=1048576
+
 ok() { echo "ok $1" >>/results/checks; }
 failed() { echo "failed $1: $2" >>/results/checks; }
 
-# expect STATUS NAME COMMAND...: the command's exit status. A hang is status 143.
+# expect STATUS NAME COMMAND...: the command's exit status. One that hangs is ended: status 137.
 expect() {
   wanted=$1 name=$2
   shift 2
   echo "== $name: $*"
-  timeout 60 "$@"
+  timeout -s KILL 60 "$@"
   status=$?
   if [ "$status" -eq "$wanted" ]; then
     ok "$name"
@@ -23,18 +25,134 @@ expect() {
   fi
 }
 
-# holds NAME COMMAND...: the command succeeds.
-holds() {
-  name=$1
-  shift
-  expect 0 "$name" "$@"
+# guarded STATUS NAME ARGUMENTS...: `procguard run` with a report, looked at by the next three.
+guarded() {
+  wanted=$1 name=$2
+  shift 2
+  report=/results/$(report_name "$name")
+  expect "$wanted" "$name" procguard run --report "$report" "$@"
 }
 
-holds "memory controller" test -f /sys/fs/cgroup/job/memory.current
-holds "kernel BTF" test -s /sys/kernel/btf/vmlinux
-holds "tracefs" test -e /sys/kernel/tracing/trace_pipe
-holds "bpffs" mkdir /sys/fs/bpf/probe
-rmdir /sys/fs/bpf/probe
-expect 3 "exit codes come back" sh -c "exit 3"
+report_name() { echo "$1.json" | tr ' ' '-'; }
+
+# has PATTERN: a line of the report.
+has() {
+  if grep -qE "$1" "$report"; then
+    ok "$name: $1"
+  else
+    failed "$name" "no $1 in its report"
+  fi
+}
+
+# within FIELD LOW HIGH: a number of the report's usage, the first of that name.
+within() {
+  value=$(sed -n "/\"usage\"/,\$s/.*\"$1\": *\([0-9]*\).*/\1/p" "$report" | head -n 1)
+  if [ "${value:-0}" -ge "$2" ] && [ "${value:-0}" -le "$3" ]; then
+    ok "$name: $1 = $value"
+  else
+    failed "$name" "$1 = ${value:-none}, expected $2 to $3"
+  fi
+}
+
+# alive PROGRAM: the /proc directories of those that are; zombies are not.
+alive() {
+  for status in /proc/[0-9]*/status; do
+    grep -qx "Name:.$1" "$status" && ! grep -q "^State:.[ZX]" "$status" && echo "${status%/status}"
+  done 2>/dev/null
+}
+
+# gone PROGRAM: none is left, at once or while the last kill takes effect.
+gone() {
+  tries=50
+  while [ -n "$(alive "$1")" ] && [ $tries -gt 0 ]; do
+    tries=$((tries - 1))
+    sleep 0.1
+  done
+  if [ $tries -gt 0 ]; then
+    ok "$name: no $1 survives"
+  else
+    failed "$name" "survivors: $(alive "$1" | tr '\n' ' ')"
+  fi
+}
+
+machine() {
+  expect 0 "memory controller" test -f /sys/fs/cgroup/job/memory.current
+  expect 0 "kernel BTF" test -s /sys/kernel/btf/vmlinux
+  expect 0 "tracefs" test -e /sys/kernel/tracing/trace_pipe
+}
+
+# Above the limit: what a thread faults in until the kernel's signal reaches it.
+memory() {
+  guarded 124 "memory" -m 64M -- /programs/touch 512M --hold 30
+  has '"source": "bpf"'
+  has '"resource": "memory"'
+  has '"by": "kernel"'
+  within peak_rss_bytes $((64 * mib)) $((65 * mib))
+  within waited_for_max_rss_bytes $((63 * mib)) $((65 * mib)) # what getrusage says
+
+  guarded 124 "memory of four threads" -m 64M -- /programs/touch 512M --threads 4 --hold 30
+  within peak_rss_bytes $((64 * mib)) $((67 * mib))
+
+  guarded 124 "memory of a daemon" -m 64M -- /programs/touch 512M --daemon --hold 30
+  within peak_rss_bytes $((64 * mib)) $((65 * mib))
+
+  guarded 0 "below all limits" -m 128M --cpu 60s -t 60s -- /programs/touch 32M
+  has '"trip": null'
+  within peak_rss_bytes $((32 * mib)) $((48 * mib))
+}
+
+cpu() {
+  guarded 124 "cpu" --cpu 500ms -- /programs/spin
+  has '"source": "bpf"'
+  has '"resource": "cpu"'
+  within cpu_ns 500000000 1000000000
+}
+
+tree() {
+  guarded 137 "tree" -t 1s --kill --step-grace 300ms -- /programs/setsid_tree
+  has '"membership": "bpf"'
+  has '"signal": "SIGKILL"'
+  gone setsid_tree
+
+  # On kernels without bpf_send_signal_task only the sys_exit program ends these.
+  for kind in chain wide setsid; do
+    guarded 137 "fork bomb $kind" -t 1s --escalate KILL -- \
+      /programs/fork_bomb --kind $kind --live 40
+    gone fork_bomb
+  done
+}
+
+# What moves into a guarded cgroup is guarded. TERM: a shell's background commands ignore INT.
+cgroup() {
+  directory=/sys/fs/cgroup/guarded
+  mkdir $directory
+  procguard run --report "/results/$(report_name cgroup)" --cgroup $directory -m 64M \
+    -s TERM -- /programs/sleeper &
+  guard=$!
+  tries=100
+  while [ -z "$(alive sleeper)" ] && [ $tries -gt 0 ]; do
+    tries=$((tries - 1))
+    sleep 0.1
+  done
+  # The command runs, so the guard is in force.
+  expect 143 "migration into a guarded cgroup" \
+    sh -c "echo \$\$ >$directory/cgroup.procs; exec /programs/touch 512M --hold 30"
+  wait $guard
+  status=$?
+  if [ $status -eq 124 ]; then
+    ok "cgroup"
+  else
+    failed "cgroup" "status $status of procguard run, expected 124"
+  fi
+  gone sleeper
+}
+
+machine
+expect 0 "every program attaches" attach_all
+expect 0 "doctor" procguard doctor
+memory
+cpu
+tree
+cgroup
 
 echo finished >>/results/checks
