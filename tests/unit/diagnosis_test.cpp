@@ -29,6 +29,7 @@ TEST(Diagnosis, OfAThread) {
   const Row rows[] = {
       {"has a CPU", 'R', "running", used(90, 10, 0), Activity::kSpinning},
       {"waits for one", 'R', "running", used(10, 90, 0), Activity::kStarved},
+      {"shares it with one other", 'R', "running", used(40, 60, 0), Activity::kSpinning},
       {"slept most of its life, runs now", 'R', "running", used(2, 1, 97), Activity::kSpinning},
       {"disk", 'D', "", used(1, 0, 0, 99), Activity::kStuck},
       {"reads a pipe", 'S', "read", used(1, 0, 99), Activity::kStuck},

@@ -24,8 +24,9 @@ std::uint64_t blocked_of(const pg_usage& usage) {
                          std::uint64_t{0});
 }
 
+// Starved: it got less than a third of the CPU time it wanted.
 Activity running(std::uint64_t cpu_ns, std::uint64_t wait_ns) {
-  return cpu_ns >= wait_ns ? Activity::kSpinning : Activity::kStarved;
+  return wait_ns / 2 <= cpu_ns ? Activity::kSpinning : Activity::kStarved;
 }
 
 Activity from_total(const pg_usage& total) {

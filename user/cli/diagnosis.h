@@ -24,8 +24,8 @@ struct Shares {
 Shares shares_of(const pg_usage& usage);
 
 // `state` as in /proc/PID/stat. `syscall`: its name, or empty where it is not known. A thread that
-// can run is spinning if it got the CPU for longer than it waited for one. A blocked one is asleep
-// if it asked for a pause or for events, else stuck in its call.
+// can run is starved if it waited for a CPU more than twice as long as it had one, else spinning. A
+// blocked one is asleep if it asked for a pause or for events, else stuck in its call.
 Activity diagnose(char state, std::string_view syscall, const pg_usage& usage);
 
 struct ThreadActivity {

@@ -55,6 +55,10 @@ void Recorder::on_step(const pg_guard& guard, const pg_event& event,
       sent_.emplace(pid, signal);
     }
   }
+  if (event.by == PG_BY_KERNEL && !outcome.reached.empty()) {
+    departures_.hold_process(
+        outcome.reached.front());  // who got it from us is known to the signaler
+  }
   const bool acted = event.result != PG_RESULT_DRY_RUN && event.result != PG_RESULT_GONE;
   if (acted && !record_.ending.tripped) {
     record_.ending.tripped = static_cast<pg_resource>(event.resource);

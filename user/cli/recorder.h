@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "cli/departures.h"
 #include "cli/messages.h"
 #include "cli/record.h"
 #include "cli/run_options.h"
@@ -24,8 +25,12 @@ class Recorder final : public engine::EventSink {
   };
 
   Recorder(const RunOptions& options, Messages& messages, const core::Clock& clock,
-           RunRecord& record)
-      : options_(options), messages_(messages), clock_(clock), record_(record) {}
+           Departures& departures, RunRecord& record)
+      : options_(options),
+        messages_(messages),
+        clock_(clock),
+        departures_(departures),
+        record_(record) {}
 
   void answers(Questions questions) { ask_ = std::move(questions); }
 
@@ -48,6 +53,7 @@ class Recorder final : public engine::EventSink {
   const RunOptions& options_;
   Messages& messages_;
   const core::Clock& clock_;
+  Departures& departures_;
   RunRecord& record_;
   Questions ask_;
   std::set<std::pair<pid_t, int>> sent_;

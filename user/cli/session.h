@@ -9,6 +9,7 @@
 #include <string>
 
 #include "cli/child.h"
+#include "cli/departures.h"
 #include "cli/group_witness.h"
 #include "cli/messages.h"
 #include "cli/record.h"
@@ -36,7 +37,7 @@ class Session {
   RunRecord run();
 
  private:
-  // Lets the recorder look at the threads before the first signal is sent.
+  // Lets the recorder look at the threads before the first signal is sent, and keeps who got one.
   class LookingSignaler final : public engine::Signaler {
    public:
     explicit LookingSignaler(Session& session) : session_(session) {}
@@ -64,27 +65,34 @@ class Session {
   void loop();
   void wait_without_loop();
   void on_exec();
+  core::Ns next_wake();
+  core::Ns next_look() const;
+  void on_time();
+  void fail(const Error& error);
+
+  // --- session_signals.cpp
   void on_signals();
   void on_signal(const Received& received, bool to_group);
   void forward(int signal);
   void reap();
   void on_stopped(int signal);
   void on_ended(int status, std::uint64_t cpu_ns, std::uint64_t max_rss_bytes);
-  core::Ns next_wake();
-  core::Ns next_look() const;
-  void on_time();
+
+  // --- session_end.cpp
   void consider_end();
   bool ladder_goes_on() const;
   std::uint64_t living_members();
   void kill_leftovers();
+  void sweep_leftovers();
+  void see_them_off();
   void finish();
-  void fail(const Error& error);
 
   const RunOptions& options_;
   Messages& messages_;
   RunRecord record_;
   sys::MonotonicClock clock_;
   Terminal terminal_;
+  Departures departures_;
   LookingSignaler signaler_;
   Recorder recorder_;
   std::optional<SignalPort> signals_;

@@ -179,7 +179,7 @@ void Session::warn() {
   const bool matters = options_.limits_memory() || guard.cpu_ns != 0;
   if (!record_.weaker_because.empty() && (matters || options_.verbose)) {
     messages_.note(record_.name +
-                   ": usage is read from /proc at intervals, not from the kernel as "
+                   ": source procfs: usage is read from /proc at intervals, not from the kernel as "
                    "it changes: " +
                    record_.weaker_because);
   }
