@@ -8,6 +8,7 @@
 #include "engine/bpf_source.h"
 #include "engine/procfs_source.h"
 #include "sys/caps.h"
+#include "sys/namespaces.h"
 
 namespace procguard::engine {
 namespace {
@@ -29,6 +30,10 @@ std::string missing_capabilities() {
 Result<std::unique_ptr<Source>> make_bpf(const SourceRequest& request, const core::Clock& clock) {
   if (const std::string missing = missing_capabilities(); !missing.empty()) {
     return Error(missing, EPERM);
+  }
+  // BPF programs see the kernel's pid numbers: elsewhere ours name other processes.
+  if (!sys::in_host_pid_namespace()) {
+    return Error("BPF sees the pids of the host's pid namespace, and this is another one", EXDEV);
   }
   BpfSourceOptions options;
   options.load.cgroups = request.cgroups;

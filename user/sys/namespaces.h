@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Namespaces of this process. Any thread.
+#pragma once
+
+#include <sys/types.h>
+
+namespace procguard::sys {
+
+// Is this process in the host's first pid namespace, whose pids are the kernel's own numbers? false
+// also where /proc does not tell: who must know fails closed.
+bool in_host_pid_namespace();
+
+}  // namespace procguard::sys
