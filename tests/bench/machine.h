@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine that the figures are of.
+#pragma once
+
+#include <string>
+
+namespace procguard::bench {
+
+struct Machine {
+  std::string cpu;
+  int cpus = 0;
+  std::string kernel;
+  std::string at;             // UTC
+  std::string loop_priority;  // what the thread that sends signals runs at
+  double load_before = 0;     // one minute's average when the run began
+  int runnable_before = 0;    // others that wanted a CPU then
+
+  // Something else ran too: the figures are provisional.
+  bool busy() const { return runnable_before > 1 || load_before > 0.5 * cpus; }
+};
+
+Machine describe_machine();
+
+}  // namespace procguard::bench
