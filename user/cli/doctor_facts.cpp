@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What procguard doctor looks at.
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <thread>
+
+#include "cli/doctor.h"
+#include "sys/files.h"
+#include "sys/procfs.h"
+
+namespace procguard::cli {
+namespace {
+
+std::string mounted_at(const std::vector<sys::Mount>& mounts, const std::string& type) {
+  for (const auto& mount : mounts) {
+    if (mount.type == type) {
+      return mount.point;
+    }
+  }
+  return {};
+}
+
+std::uint64_t read_number(const std::string& path) {
+  const auto text = sys::read_file(path);
+  std::uint64_t value = 0;
+  if (text) {
+    std::from_chars(text.value().data(), text.value().data() + text.value().size(), value);
+  }
+  return value;
+}
+
+}  // namespace
+
+Facts collect_facts() {
+  Facts facts;
+  utsname names{};
+  if (::uname(&names) == 0) {
+    facts.release = static_cast<const char*>(names.release);
+    facts.machine = static_cast<const char*>(names.machine);
+  }
+  facts.features = kernel::probe_features();
+  if (const auto capabilities = sys::read_capabilities()) {
+    facts.capabilities = capabilities.value();
+  }
+  facts.lockdown = sys::read_lockdown();
+  if (const auto mounts = sys::ProcRoot().mounts()) {
+    facts.cgroups = sys::find_cgroup_mounts(mounts.value());
+    facts.tracefs = mounted_at(mounts.value(), "tracefs");
+    facts.bpffs = mounted_at(mounts.value(), "bpf");
+  }
+  if (facts.cgroups.v2) {
+    facts.cgroup_writable = ::access(facts.cgroups.v2->point.c_str(), W_OK) == 0;
+  }
+  facts.limits = sys::read_resource_limits();
+  facts.pid_max = read_number("/proc/sys/kernel/pid_max");
+  // In a thread of its own: this one shall not become a real-time thread.
+  std::thread([&facts] { facts.scheduling = sys::request_sched_fifo(); }).join();
+  return facts;
+}
+
+}  // namespace procguard::cli
