@@ -98,6 +98,9 @@ TimeoutOutcome run_timeout(Timeout which, const TimeoutRun& run, size_t survivor
   Subprocess process(timeout_command(which, run));
   if (run.when_ready != 0 || !run.input_when_ready.empty()) {
     if (process.wait_for_output("ready")) {
+      // The command may run before the wrapper has returned from fork, and GNU's of Debian 12 takes
+      // a signal then for one that came before the fork.
+      wait_until([&] { return process_state(process.pid()) == 'S'; });
       if (run.when_ready != 0) {
         process.send(run.when_ready);
       }

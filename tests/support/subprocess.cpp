@@ -51,6 +51,7 @@ std::vector<std::string> environment(const Command& command, const std::string& 
 
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
   std::vector<char*> result;
+  result.reserve(strings.size() + 1);
   for (const std::string& s : strings) {
     result.push_back(const_cast<char*>(s.c_str()));
   }

@@ -97,11 +97,11 @@ void TimeoutCommand::take_signals() {
   }
 }
 
-int TimeoutCommand::become_command(pid_t parent) {
+void TimeoutCommand::become_command(pid_t parent) {
   // If this process is killed, nobody would end the command any more.
   ::prctl(PR_SET_PDEATHSIG, options_.signal);
   if (::getppid() != parent) {
-    return kTimeoutFailed;  // it was killed before that took effect
+    ::_exit(kTimeoutFailed);  // it was killed before that took effect
   }
   set_action(SIGTTIN, SIG_DFL);
   set_action(SIGTTOU, SIG_DFL);
@@ -109,7 +109,8 @@ int TimeoutCommand::become_command(pid_t parent) {
   ::execvp(options_.command[0], options_.command);
   const int error = errno;
   messages_.say("failed to run command " + quote_for_message(options_.command[0]), error);
-  return error == ENOENT ? kTimeoutNotFound : kTimeoutCannotInvoke;
+  const int status = error == ENOENT ? kTimeoutNotFound : kTimeoutCannotInvoke;
+  ::_exit(messages_.failed() ? kTimeoutFailed : status);
 }
 
 int TimeoutCommand::run() {
@@ -120,10 +121,11 @@ int TimeoutCommand::run() {
   }
   take_signals();
   const pid_t self = ::getpid();
+  // Not vfork or posix_spawn, which would stand still until exec: a command on a dead mount is to
+  // be timed out like any other.
   child_ = ::fork();
   if (child_ == 0) {
-    const int status = become_command(self);
-    ::_exit(messages_.failed() ? kTimeoutFailed : status);
+    become_command(self);
   }
   if (child_ < 0) {
     messages_.say("fork system call failed", errno);

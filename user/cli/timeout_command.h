@@ -33,7 +33,7 @@ class TimeoutCommand {
 
  private:
   void take_signals();
-  int become_command(pid_t parent);
+  [[noreturn]] void become_command(pid_t parent);
   int wait_for_command();
   void on_signal(int signal);
   void send(int signal);

@@ -308,7 +308,7 @@ std::string format_size(uint64_t bytes) {
   size_t at = 0;
   uint64_t unit = kKilo;
   auto tenths = [&] { return (static_cast<Wide>(bytes) * 10 + unit / 2) / unit; };
-  while (at + 1 < kNames.size() && tenths() >= 10 * kKilo) {
+  while (at + 1 < kNames.size() && tenths() >= Wide{10} * kKilo) {
     unit *= kKilo;
     ++at;
   }
