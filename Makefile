@@ -123,6 +123,14 @@ deps:
 	    apt-get install -y -q --no-install-recommends $$missing; \
 	fi
 
+# DESTDIR is for packagers; PREFIX is where it will live.
+install: all
+	install -D -m 755 $(BUILD)/procguard $(DESTDIR)$(PREFIX)/bin/procguard
+	install -D -m 644 user/docs/procguard.1 $(DESTDIR)$(PREFIX)/share/man/man1/procguard.1
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/procguard $(DESTDIR)$(PREFIX)/share/man/man1/procguard.1
+
 demo: all $(PROGRAMS)
 	@tests/demo.sh $(BUILD)
 
