@@ -6,15 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/doctor.h"
 #include "cli/run.h"
 #include "cli/timeout.h"
-#if __has_include("cli/doctor.h")
-#include "cli/doctor.h"
-#else
-namespace procguard::cli {
-inline int doctor_main(bool) { return 1; }
-}  // namespace procguard::cli
-#endif
 
 namespace {
 
