@@ -248,7 +248,12 @@ TEST(Timeout, DoesNotTakeALateSignalForTheEnd) {
 TEST(Timeout, TellsOfACoreDump) {
   char directory[] = "/tmp/procguard-test-core-XXXXXX";
   ASSERT_NE(::mkdtemp(directory), nullptr);
-  const TimeoutRun run{.args = {"50", "sh", "-c", "kill -SEGV $$"}, .cwd = directory, .core = true};
+  // Sanitizers forbid core dumps by default.
+  const TimeoutRun run{
+      .args = {"50", "sh", "-c", "kill -SEGV $$"},
+      .env = {"LC_ALL=C", "ASAN_OPTIONS=disable_coredump=0", "TSAN_OPTIONS=disable_coredump=0"},
+      .cwd = directory,
+      .core = true};
   const Outcome gnu = run_timeout(Timeout::kGnu, run).outcome;
   EXPECT_EQ(gnu.term_signal, SIGSEGV);
   for (Timeout which : kOurTimeouts) {
