@@ -156,6 +156,7 @@ test-kernels: all $(BUILD)/tests/attach_all $(PROGRAMS)
 
 # One after the other: they judge times.
 test-full: test
+	@$(MAKE) TIDY_TESTS=1 lint
 	@$(MAKE) test-kernels
 	@$(MAKE) SAN=address,undefined test
 	@$(MAKE) SAN=thread test
@@ -189,12 +190,22 @@ format: deps
 	clang-format -i $(FORMAT_FILES)
 
 lint: deps $(SKEL)
-	@tests/lint/lint.sh $(GEN) $(FORMAT_FILES)
+	@TIDY_TESTS=$(TIDY_TESTS) tests/lint/lint.sh $(GEN) $(FORMAT_FILES)
 
 clean:
 	rm -rf build
 
 help:
-	@grep -hE '^# make|^[a-z-]+:.*## ' $(MAKEFILE_LIST)
+	@echo 'make all             build build/procguard (the default)'
+	@echo 'make demo            ... and show the main job on real input'
+	@echo 'make test            ... and run all tests'
+	@echo 'make test-kernels    boot 6.1 and 6.12 in virtual machines and run the main job there'
+	@echo 'make test-full       test, test-kernels, and the tests under sanitizers'
+	@echo 'make bench           measure what there are bars for (BENCH_ARGS=--quick)'
+	@echo 'make lint format     check, mend the form (TIDY_TESTS=1: clang-tidy reads tests too)'
+	@echo 'make install uninstall   PREFIX=/usr/local DESTDIR='
+	@echo 'make deps            install the Debian packages that are missing (all of the above do)'
+	@echo 'make clean           remove build/'
+	@echo 'SAN=address,undefined or SAN=thread: a build with sanitizers, in a tree of its own'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
