@@ -70,7 +70,7 @@ Result<void> ProcfsMembers::begin() {
   if (const auto uptime = proc.uptime()) {
     begun_at_uptime_ = uptime.value();
   }
-  const auto began = target_.scope == PG_SCOPE_CGROUP ? begin_cgroup() : begin_tree();
+  auto began = target_.scope == PG_SCOPE_CGROUP ? begin_cgroup() : begin_tree();
   begun_ = began.ok();
   return began;
 }
