@@ -15,7 +15,7 @@ failed() { echo "failed $1: $2" >>/results/checks; }
 expect() {
   wanted=$1 name=$2
   shift 2
-  echo "== $name: $*"
+  echo "== $(cut -d " " -f 1 /proc/uptime) s: $name: $*"
   timeout -s KILL 60 "$@"
   status=$?
   if [ "$status" -eq "$wanted" ]; then
@@ -54,12 +54,9 @@ within() {
   fi
 }
 
-# alive PROGRAM: the /proc directories of those that are; zombies are not.
-alive() {
-  for status in /proc/[0-9]*/status; do
-    grep -qx "Name:.$1" "$status" && ! grep -q "^State:.[ZX]" "$status" && echo "${status%/status}"
-  done 2>/dev/null
-}
+# alive PROGRAM: a line for each that is. Zombies are not, and pgrep would count them.
+# shellcheck disable=SC2009
+alive() { ps -o stat,pid,comm | grep -E "^[^ZX].* $1\$"; }
 
 # gone PROGRAM: none is left, at once or while the last kill takes effect.
 gone() {
@@ -91,7 +88,7 @@ memory() {
   within waited_for_max_rss_bytes $((63 * mib)) $((65 * mib)) # what getrusage says
 
   guarded 124 "memory of four threads" -m 64M -- /programs/touch 512M --threads 4 --hold 30
-  within peak_rss_bytes $((64 * mib)) $((67 * mib))
+  within peak_rss_bytes $((64 * mib)) $((80 * mib)) # three go on until the signal is there
 
   guarded 124 "memory of a daemon" -m 64M -- /programs/touch 512M --daemon --hold 30
   within peak_rss_bytes $((64 * mib)) $((65 * mib))
