@@ -57,6 +57,9 @@ std::string what_was_done(const pg_event& step) {
 
 std::string when(const pg_event& step, core::Ns since) {
   const core::Ns late = core::saturating_sub(step.at_ns, since);
+  if (late < core::kMicrosecond && step.resource != PG_TIMEOUT) {
+    return " at the crossing";
+  }
   const core::Ns shown = late < core::kMicrosecond ? late : late - late % core::kMicrosecond;
   return " " + core::format_duration(shown) +
          (step.resource == PG_TIMEOUT ? " after it was due" : " after the crossing");

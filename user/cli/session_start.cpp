@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
+#include "cli/calm.h"
 #include "cli/session.h"
 #include "engine/process_facts.h"
 #include "sys/caps.h"
@@ -22,6 +24,17 @@ constexpr const char* kGuardVariable = "PROCGUARD_GUARD=";
 std::uint64_t ram_bytes() {
   struct sysinfo info {};
   return ::sysinfo(&info) == 0 ? static_cast<std::uint64_t>(info.totalram) * info.mem_unit : 0;
+}
+
+// Whoever is sent KILL may be ending already, and being early by microseconds is nothing then.
+engine::FactsReader calm_facts() {
+  return [facts = engine::process_facts()](pid_t pid, int signal) {
+    if (signal != SIGKILL) {
+      return facts(pid, signal);
+    }
+    const Calm calm;
+    return facts(pid, signal);
+  };
 }
 
 }  // namespace
@@ -85,7 +98,7 @@ Result<void> Session::open_source() {
   source_ = std::move(chosen->source);
   record_.source = source_->name();
   record_.weaker_because = std::move(chosen->weaker_because);
-  executor_.emplace(*source_, signaler_, engine::process_facts(), ::getpid());
+  executor_.emplace(*source_, signaler_, calm_facts(), ::getpid());
   controller_.emplace(*source_, *executor_, clock_, recorder_);
   recorder_.answers({.levels = [this] { return controller_->levels(guard_); },
                      .usage = [this] { return controller_->usage(guard_); }});
