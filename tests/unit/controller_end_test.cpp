@@ -8,7 +8,6 @@ namespace procguard::engine {
 namespace {
 
 using core::kMillisecond;
-using core::kSecond;
 using test::Journal;
 
 class ControllerEndTest : public test::ControllerFixture {

@@ -6,7 +6,6 @@ namespace procguard::engine {
 namespace {
 
 using core::kMillisecond;
-using core::kSecond;
 using test::Journal;
 using test::kMiB;
 
