@@ -78,6 +78,8 @@ $(GEN)/tests/%.bpf.o: tests/bpf/%.bpf.c | deps
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_$(BPF_ARCH) -MMD -MP -c $< -o $@
 
+# Tests read the objects too: neither is a by-product to be removed.
+.SECONDARY: $(TEST_BPF_OBJ) $(TEST_BPF_OBJ:.bpf.o=.skel.h)
 $(GEN)/tests/%.skel.h: $(GEN)/tests/%.bpf.o
 	$(BPFTOOL) gen skeleton $< name $(*F)_bpf > $@
 
@@ -144,7 +146,7 @@ KERNEL_SERIES ?= 6.1 6.12
 kernels-btf: deps
 	-@tests/kernels/fetch.sh $(KERNELS) $(KERNEL_SERIES)
 
-test: all kernels-btf $(GEN)/arm64/procguard.bpf.o $(TEST_BINS) $(PROGRAMS)
+test: all kernels-btf $(GEN)/arm64/procguard.bpf.o $(TEST_BPF_OBJ) $(TEST_BINS) $(PROGRAMS)
 	@PROCGUARD_BUILD=$(abspath $(BUILD)) tests/run_tests.sh $(TEST_BINS)
 
 $(BUILD)/tests/attach_all: $(OBJ)/tests/kernels/attach_all.o $(BUILD)/libprocguard-core.a
