@@ -100,7 +100,7 @@ Guarding::Guarding(std::unique_ptr<engine::BpfSource> source, sys::EventLoop loo
 
 Result<void> Guarding::arm(const core::GuardSpec& spec, pid_t pid) {
   engine::Target target;
-  target.scope = PG_SCOPE_PROCESS;
+  target.scope = spec.scope;
   target.pid = pid;
   target.owner_uid = ::getuid();
   target.any_uid = true;

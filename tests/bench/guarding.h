@@ -28,12 +28,18 @@ class Priority {
 // The source without the kernel's own first step: what is left is user space's path.
 std::unique_ptr<engine::Source> without_kernel_step(engine::Source& source);
 
+// What user space does between the news and the signal, beyond the bare way; microseconds measured
+// with warm caches.
+inline constexpr const char* kBeforeTheSignal =
+    "before the signal: what /proc says of each member (32 us), the walk over the members' map "
+    "(13 us), proof of identity (2 us)";
+
 class Guarding final : public engine::EventSink {
  public:
   // kernel_step false: all signals are sent from user space.
   static Result<std::unique_ptr<Guarding>> create(bool kernel_step);
 
-  // Arms and starts a guard on one process.
+  // Arms and starts a guard on `pid`; the scope is that of the spec.
   Result<void> arm(const core::GuardSpec& spec, pid_t pid);
   void progress() { controller_.progress(guard_); }
   void release();

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bench/machine.h"
 
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 #include <fstream>
@@ -34,6 +37,37 @@ std::string utc_now() {
 }
 
 }  // namespace
+
+Others::Others() : at_start_(look()) {}
+
+Others::Seconds Others::look() {
+  Seconds now;
+  std::ifstream file("/proc/stat");
+  std::string label;
+  file >> label;
+  double ticks = 0;
+  // user nice system idle iowait irq softirq steal: guest times are in user's already.
+  for (int column = 0; column < 8 && file >> ticks; column++) {
+    const double seconds = ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+    now.all += seconds;
+    now.busy += column == 3 || column == 4 ? 0 : seconds;
+  }
+  for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    rusage used{};
+    ::getrusage(who, &used);
+    for (const timeval& time : {used.ru_utime, used.ru_stime}) {
+      now.ours += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+    }
+  }
+  return now;
+}
+
+double Others::share() const {
+  const Seconds now = look();
+  const double all = now.all - at_start_.all;
+  const double others = now.busy - at_start_.busy - (now.ours - at_start_.ours);
+  return all <= 0 ? 0 : std::clamp(others / all, 0.0, 1.0);
+}
 
 Machine describe_machine() {
   Machine machine;

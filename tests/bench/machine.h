@@ -21,4 +21,25 @@ struct Machine {
 
 Machine describe_machine();
 
+// How much of all CPUs went to others since it was made: neither idle nor ours and our children's
+// that were waited for. 0 to 1.
+class Others {
+ public:
+  Others();
+  double share() const;
+
+ private:
+  struct Seconds {
+    double all = 0;
+    double busy = 0;
+    double ours = 0;
+  };
+  static Seconds look();
+
+  Seconds at_start_;
+};
+
+// More than this makes figures provisional.
+inline constexpr double kQuiet = 0.05;
+
 }  // namespace procguard::bench

@@ -3,6 +3,7 @@
 // measured, whether the bars were met or not; 1: some was not, or the JSON could not be written;
 // 2: wrong usage. How to read it: README.md beside this file.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -52,6 +53,7 @@ Measured measure(const Concept& one, const Settings& settings) {
 int run(const Arguments& arguments) {
   const bool quick = arguments.settings.quick;
   const Machine machine = describe_machine();
+  const Others others;
   print(machine_text(machine, quick) + header_text());
   std::vector<Measured> all;
   bool complete = true;
@@ -62,10 +64,10 @@ int run(const Arguments& arguments) {
       complete = complete && all.back().error.empty();
     }
   }
-  print(summary_text(all));
+  print(summary_text(all, others.share()));
   if (!arguments.json.empty()) {
     std::ofstream file(arguments.json);
-    file << json_text(machine, quick, all);
+    file << json_text(machine, quick, all, others.share());
     file.close();
     if (!file) {
       std::fprintf(stderr, "bench: cannot write %s\n", arguments.json.c_str());

@@ -113,7 +113,7 @@ std::string rows_text(const Measured& measured) {
   return text;
 }
 
-std::string summary_text(const std::vector<Measured>& all) {
+std::string summary_text(const std::vector<Measured>& all, double others) {
   int ok = 0;
   int over = 0;
   int unmeasured = 0;
@@ -124,10 +124,13 @@ std::string summary_text(const std::vector<Measured>& all) {
       over += met(row) == false ? 1 : 0;
     }
   }
-  return format("\nbars: %d ok, %d over; %d groups not measured\n", ok, over, unmeasured);
+  return format("\nbars: %d ok, %d over; %d groups not measured\n", ok, over, unmeasured) +
+         format("others used %.0f %% of the CPUs during the run%s\n", others * 100,
+                others > kQuiet ? ": these figures are provisional" : "");
 }
 
-std::string json_text(const Machine& machine, bool quick, const std::vector<Measured>& all) {
+std::string json_text(const Machine& machine, bool quick, const std::vector<Measured>& all,
+                      double others) {
   using Json = nlohmann::ordered_json;
   Json out;
   out["schema"] = "procguard.bench/1";
@@ -138,7 +141,8 @@ std::string json_text(const Machine& machine, bool quick, const std::vector<Meas
                     {"loop_priority", machine.loop_priority},
                     {"load_before", machine.load_before},
                     {"runnable_before", machine.runnable_before},
-                    {"busy", machine.busy()}};
+                    {"others_cpu_share", others},
+                    {"provisional", machine.busy() || others > kQuiet}};
   out["quick"] = quick;
   out["rows"] = Json::array();
   out["not_measured"] = Json::object();

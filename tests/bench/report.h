@@ -20,9 +20,11 @@ std::string machine_text(const Machine& machine, bool quick);
 std::string header_text();
 // One line a row; below it, where the bar is not met, what holds it.
 std::string rows_text(const Measured& measured);
-std::string summary_text(const std::vector<Measured>& all);
+// `others`: their share of the CPUs during the run.
+std::string summary_text(const std::vector<Measured>& all, double others);
 
 // Keys carry units: `ours` and `reference` are in `unit`, one of ns, KiB, count.
-std::string json_text(const Machine& machine, bool quick, const std::vector<Measured>& all);
+std::string json_text(const Machine& machine, bool quick, const std::vector<Measured>& all,
+                      double others);
 
 }  // namespace procguard::bench

@@ -53,7 +53,7 @@ void spin() {
   }
 }
 
-// The child's life: a round a byte, until the pipe ends.
+// The child's life: says that it is ready; then a round a byte, until the pipe ends.
 void live(Work work, int go, int done) {
   ::signal(kVictimSignal, on_signal);
   void* region = ::mmap(nullptr, kWorkBytes, PROT_READ | PROT_WRITE,
@@ -63,14 +63,11 @@ void live(Work work, int go, int done) {
   }
   ::madvise(region, kWorkBytes, MADV_NOHUGEPAGE);
   char byte = 0;
-  while (::read(go, &byte, 1) == 1) {
+  while (::write(done, &byte, 1) == 1 && ::read(go, &byte, 1) == 1) {
     if (work == Work::kTouch) {
       touch(static_cast<char*>(region));
     } else {
       spin();
-    }
-    if (::write(done, &byte, 1) != 1) {
-      return;
     }
   }
 }
@@ -102,6 +99,9 @@ Result<std::unique_ptr<Victim>> Victim::start(Work work) {
     return pidfd.error();
   }
   victim->pidfd_ = std::move(pidfd).value();
+  if (auto ready = victim->wait(); !ready) {
+    return ready.error();
+  }
   return victim;
 }
 
@@ -125,13 +125,20 @@ Result<void> Victim::go() {
   return {};
 }
 
-Result<core::Ns> Victim::signalled_at() {
+Result<void> Victim::wait() {
   pollfd ready{.fd = done_.get(), .events = POLLIN, .revents = 0};
   char byte = 0;
   while (::poll(&ready, 1, kPatienceMs) < 0 && errno == EINTR) {
   }
   if ((ready.revents & POLLIN) == 0 || ::read(done_.get(), &byte, 1) != 1) {
     return Error("the victim does not answer");
+  }
+  return {};
+}
+
+Result<core::Ns> Victim::signalled_at() {
+  if (auto done = wait(); !done) {
+    return done.error();
   }
   const core::Ns at = shared_->signalled_ns;
   if (at == 0) {

@@ -47,6 +47,7 @@ class Victim {
   struct Shared;
 
   Victim() = default;
+  Result<void> wait();
 
   Shared* shared_ = nullptr;
   sys::Fd go_;
