@@ -135,7 +135,7 @@ TEST(RunCgroup, CpuIsCountedOverAll) {
 TEST(RunCgroup, FrozenMembersAreKilledAllTheSame) {
   TempCgroup cgroup;
   GuardedRun run({"-t", "1s", "--escalate", "INT:300ms,KILL", "--cgroup", cgroup.path()},
-                 {program("sleeper")});
+                 {program("sleeper"), "--trap", "INT"});  // deadly signals end frozen ones, too
   ASSERT_TRUE(run.process().wait_for_output("ready"));
   write_text(cgroup.path() + "/cgroup.freeze", "1");
   const Guarded guarded = run.wait();

@@ -180,7 +180,7 @@ TEST(RunMemoryLimits, SaysWhyInOneLine) {
 
 TEST(RunMemoryLimits, PidNamespacesAreSeenThrough) {
   // procguard's pids are not the kernel's own here.
-  const Guarded guarded = run_guarded({"-m", "64M"}, {program("touch"), "2G"},
+  const Guarded guarded = run_guarded({"-m", "64M"}, {program("touch"), "128M", "--hold", "30"},
                                       {.argv = {"unshare", "--pid", "--fork", "--mount-proc"}});
   EXPECT_EQ(guarded.status(), 124) << guarded.describe();
   EXPECT_EQ(guarded.resource(), "memory") << guarded.describe();

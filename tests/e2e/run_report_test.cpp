@@ -66,11 +66,14 @@ TEST_P(RunReport, HasItsKeysWithAndWithoutATrip) {
 }
 
 TEST_P(RunReport, ASpinnerSpins) {
-  const Guarded guarded =
-      run_guarded({"-t", "700ms", "--source", GetParam()}, {program("spin"), "--seconds", "20"});
-  const Json& usage = guarded.report["usage"];
-  EXPECT_GT(usage["cpu_ns"], blocked(usage)) << guarded.describe();
-  EXPECT_EQ(guarded.report["diagnosis"]["verdict"], "spinning") << guarded.describe();
+  // Ahead of all others that want the CPU.
+  const Guarded guarded = run_guarded({"-t", "700ms", "--source", GetParam()},
+                                      {"chrt", "--fifo", "1", program("spin"), "--seconds", "5"});
+  const Json& diagnosis = guarded.report["diagnosis"];
+  EXPECT_EQ(diagnosis["verdict"], "spinning") << guarded.describe();
+  EXPECT_GT(diagnosis["cpu_share"], diagnosis["runnable_wait_share"]) << guarded.describe();
+  EXPECT_GT(diagnosis["cpu_share"], diagnosis["blocked_share"]) << guarded.describe();
+  EXPECT_GT(guarded.usage("cpu_ns"), 0.35e9) << guarded.describe();
 }
 
 TEST_P(RunReport, WhoGetsNoCpuIsStarved) {
@@ -78,10 +81,13 @@ TEST_P(RunReport, WhoGetsNoCpuIsStarved) {
   Subprocess rivals({.argv = {"taskset", "-c", "0", program("spin"), "--threads", "4"}});
   const Guarded guarded = run_guarded({"-t", "1s", "--source", GetParam()},
                                       {"taskset", "-c", "0", program("spin"), "--seconds", "20"});
-  const Json& usage = guarded.report["usage"];
-  EXPECT_GT(usage["runnable_wait_ns"], usage["cpu_ns"]) << guarded.describe();
-  EXPECT_GT(usage["runnable_wait_ns"], blocked(usage)) << guarded.describe();
-  EXPECT_EQ(guarded.report["diagnosis"]["verdict"], "starved of CPU") << guarded.describe();
+  const Json& diagnosis = guarded.report["diagnosis"];
+  EXPECT_EQ(diagnosis["verdict"], "starved of CPU") << guarded.describe();
+  EXPECT_GT(diagnosis["runnable_wait_share"], diagnosis["cpu_share"]) << guarded.describe();
+  EXPECT_GT(diagnosis["runnable_wait_share"], diagnosis["blocked_share"]) << guarded.describe();
+  if (GetParam() == std::string("bpf")) {
+    EXPECT_GT(guarded.usage("runnable_wait_ns"), guarded.usage("cpu_ns")) << guarded.describe();
+  }
 }
 
 TEST_P(RunReport, WhoWaitsInACallIsStuckThere) {
@@ -112,10 +118,14 @@ TEST(RunReportTimes, AddUpToTheWall) {
   EXPECT_GT(usage["voluntary_switches"], 0) << guarded.describe();
 }
 
-TEST(RunReportThreads, NamesTheOneThatGrew) {
-  // One of two processes grows; its threads have the memory in their account, nobody else has.
-  const std::string script = program("sleeper") + " & exec " + program("touch") + " 128M --hold 20";
-  const Guarded guarded = run_guarded({"-m", "64M"}, {"sh", "-c", script});
+// One of two processes grows; its thread has the memory in its account, nobody else has.
+class RunReportThreads : public testing::TestWithParam<const char*> {};
+
+TEST_P(RunReportThreads, NameTheOneThatGrew) {
+  const std::string script =
+      program("sleeper") + " & exec " + program("touch") + " 128M --hold 20 " + GetParam();
+  const Guarded guarded =
+      run_guarded({"-m", "64M", "--escalate", "INT:200ms,KILL"}, {"bash", "-c", script});
   ASSERT_TRUE(guarded.tripped()) << guarded.describe();
   double most = 0;
   std::string who;
@@ -127,9 +137,15 @@ TEST(RunReportThreads, NamesTheOneThatGrew) {
     }
   }
   EXPECT_EQ(who, "touch") << guarded.describe();
-  EXPECT_NEAR(most / kMiB, 64, 4) << guarded.describe();
+  EXPECT_GT(most / kMiB, 50) << guarded.describe();
   EXPECT_EQ(guarded.report["trip"]["comm"], "touch") << guarded.describe();
 }
+
+// Whether it is still alive when user space comes to look, or the kernel's step has ended it.
+INSTANTIATE_TEST_SUITE_P(All, RunReportThreads, testing::Values("--ignore INT", ""),
+                         [](const auto& row) {
+                           return std::string(*row.param != '\0' ? "Surviving" : "Ended");
+                         });
 
 TEST(RunReportSignal, FromOutsideIsNotTheGuards) {
   const Guarded other = run_guarded({"-t", "20s"}, {"sh", "-c", "kill -KILL $$"});

@@ -150,15 +150,15 @@ TEST(RunTerminal, StartedInTheBackgroundItLeavesTheTerminalAlone) {
 
 TEST(RunTerminal, OverdueStepsBeginWhenItContinues) {
   Shell shell;
-  shell.start("-t 1s", "--trap USR1", "");
+  shell.start("-t 3s", "--trap USR1", "");
   shell.key(kCtrlZ);
   EXPECT_TRUE(shell.expect("Stopped")) << shell.output();
   // The time stopped counts; nothing happens before it goes on.
   EXPECT_FALSE(wait_until([&] { return process_state(shell.command) != 'T'; },
-                          std::chrono::milliseconds(1200)));
+                          std::chrono::milliseconds(3200)));
   shell.line("fg; echo st=$?");
   EXPECT_TRUE(shell.expect("st=124")) << shell.output();
-  EXPECT_EQ(occurrences(shell.output(), "timeout of 1s"), 1) << shell.output();
+  EXPECT_EQ(occurrences(shell.output(), "timeout of 3s"), 1) << shell.output();
   shell.expect_alive();
 }
 
@@ -181,7 +181,9 @@ TEST(RunTerminal, AnInteractiveShellUnderItHasJobControl) {
   ASSERT_TRUE(wait_until([&] { return shell.find("sleep") != 0; })) << shell.output();
   shell.key(kCtrlZ);
   EXPECT_TRUE(shell.expect("Stopped")) << shell.output();
-  shell.line("kill -KILL %1; exit 9");
+  shell.line("kill -KILL %1");
+  EXPECT_TRUE(wait_until([&] { return shell.find("sleep") == 0; })) << shell.output();
+  shell.line("jobs; exit 9");
   EXPECT_TRUE(shell.expect("st=9")) << shell.output();
   shell.expect_alive();
 }
