@@ -47,6 +47,14 @@ static __always_inline struct task_struct *pg_mm_owner(struct mm_struct *mm)
 	return mm->owner;
 }
 
+/* The same for an address space that was found by probes: its owner's tgid, or 0. */
+static __always_inline __u32 pg_mm_owner_tgid(struct mm_struct *mm)
+{
+	if (!bpf_core_field_exists(mm->owner))
+		return 0;
+	return BPF_CORE_READ(mm, owner, tgid);
+}
+
 /* One entry of mm->rss_stat[] in pages. Its plain count lags by up to a batch (32 pages or more) a
  * CPU. Read count first: beside a flush the sum is then too small, never too large, and the
  * flushing CPU's own event repairs it. */
@@ -139,6 +147,28 @@ static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 	if (bpf_core_field_exists(record->group_dead))
 		return ctx[1] & 1;
 	return BPF_CORE_READ(task, signal, live.counter) == 0;
+}
+
+#define PG_PF_EXITING	     0x00000004
+#define PG_TASK_NEW	     0x00000800
+#define PG_SIGNAL_GROUP_EXIT 0x00000004
+
+/* Is the thread past the point where it takes signals and its exit is being told? */
+static __always_inline int pg_is_exiting(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, flags) & PG_PF_EXITING;
+}
+
+/* Has the task never run? Its task_newtask may still be running, on another CPU. */
+static __always_inline int pg_is_new(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, __state) & PG_TASK_NEW;
+}
+
+/* Is the whole process on its way out (exit_group, a fatal signal)? */
+static __always_inline int pg_group_exits(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, signal, flags) & PG_SIGNAL_GROUP_EXIT;
 }
 
 /* Run-queue wait so far, ns. Without CONFIG_SCHED_INFO it reads 0 and counts as blocked time. */

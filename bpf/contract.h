@@ -124,17 +124,22 @@ struct pg_watch {
 /* A process as member of a watch. What it counts for is kept here, not derived: a membership that
  * begins or ends beside a page fault repairs itself at the next event. */
 struct pg_membership {
-	__u64 watch; /* pg_watch.id; 0 = free */
+	__u64 watch; /* pg_watch.id; 0 = free, PG_MEMBERSHIP_BUSY */
 	__u64 counted_bytes;
 	__u64 plain_bytes;
 	__u64 acted_episode[2]; /* the kernel step was sent to this process, by memory threshold */
 };
+
+/* Somebody is beginning or ending the membership. */
+#define PG_MEMBERSHIP_BUSY (1ULL << 63)
 
 enum pg_process_flags {
 	PG_PROCESS_BORROWS_MM = 1 << 0, /* vfork or CLONE_VM: the address space is its parent's */
 	PG_PROCESS_SHARES = 1 << 1,	/* forked and not yet exec'd: base_bytes are its parent's */
 	PG_PROCESS_EXECED = 1 << 2,
 	PG_PROCESS_ENDED = 1 << 3,
+	PG_PROCESS_DEAD = 1 << 4,    /* all threads have ended; some of it not here yet */
+	PG_PROCESS_CROSSED = 1 << 5, /* it moved a watch over a threshold; not told yet */
 };
 
 /* Key: tgid (u32). Identity: (tgid, start_ns). The entry ends when the last thread has. */

@@ -68,19 +68,42 @@ static __always_inline int pg_wanted(struct task_struct *leader, const struct pg
 	return parent && pg_is_member(parent, w->id);
 }
 
+/* A watch on one thread, which can bear one: true if it has it now. */
+static __always_inline int pg_watch_thread(struct pg_watch *w, __u32 tgid)
+{
+	__u32 tid = pg_enrol_request.tid;
+	struct pg_thread *t = bpf_map_lookup_elem(&threads, &tid);
+
+	if (!t || t->tgid != tgid)
+		return 0;
+	if (t->watch != w->id && pg_watch_of(t->watch)) {
+		__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
+		pg_count_loss(memberships);
+		return 1;
+	}
+	t->watch = w->id;
+	return 1;
+}
+
 /* Enrols what is alive. A tree needs passes until one enrols nobody: children may come before their
- * parents here, while whoever forks from now on is followed by the hooks. */
+ * parents here, while whoever forks from now on is followed by the hooks. A child that is just
+ * being made may not have been, and is theirs for the moment: one more pass. */
 SEC("iter/task")
 int pg_enrol_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct pg_watch *w = pg_watch_of(pg_enrol_request.watch);
 	struct pg_process *p;
-	struct pg_thread *t;
-	__s64 before;
+	__u64 now;
 	__u32 tgid;
 
 	if (!task || !w || task->pid != task->tgid || !pg_wanted(task, w))
+		return 0;
+	if (pg_is_new(task)) {
+		pg_enrol_request.enrolled++;
+		return 0;
+	}
+	if (BPF_CORE_READ(task, signal, live.counter) == 0)
 		return 0;
 	tgid = task->tgid;
 	p = bpf_map_lookup_elem(&processes, &tgid);
@@ -92,15 +115,12 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 	}
 	/* Also for a known one: the memory program may not have been attached until now. */
 	if (!(p->flags & PG_PROCESS_BORROWS_MM))
-		pg_read_rss(p, (__u64)BPF_CORE_READ(task, mm), 0);
-	before = w->processes;
-	pg_join(p, w->id);
-	if (w->processes > before)
-		pg_enrol_request.enrolled++;
-	pg_book_process(p, bpf_ktime_get_ns());
-	t = pg_enrol_request.tid ? bpf_map_lookup_elem(&threads, &pg_enrol_request.tid) : NULL;
-	if (t && w->scope == PG_SCOPE_THREAD)
-		t->watch = w->id;
+		pg_read_rss(p, pg_mm_of(task), 0);
+	now = bpf_ktime_get_ns();
+	if (w->scope != PG_SCOPE_THREAD || pg_watch_thread(w, tgid))
+		pg_enrol_request.enrolled += pg_join(p, w->id);
+	pg_book_process(p, now);
+	pg_end_if_dead(task, p, now);
 	return 0;
 }
 

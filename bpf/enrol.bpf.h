@@ -27,31 +27,51 @@ PG_FUNCTION pg_degrade(struct pg_process *p)
 	return 0;
 }
 
-/* The task comes from a hook or from walking a list: it is only read through probes. */
+/* Takes a thread's entry out; p->threads counts entries. */
+static __always_inline void pg_drop_thread(__u32 tid, struct pg_process *p)
+{
+	if (!bpf_map_delete_elem(&threads, &tid) && p)
+		__sync_fetch_and_add(&p->threads, -1);
+}
+
+/* The task comes from a hook or from walking a list: it is only read through probes. One that is
+ * about to end is not entered: its exit may have been here already. So we look again once the entry
+ * can be seen; an exit after that finds it. */
 PG_FUNCTION pg_enter_thread(__u64 address, struct pg_process *p)
 {
+	static const struct pg_thread zero;
 	struct task_struct *task = (struct task_struct *)address;
 	__u32 tid = BPF_CORE_READ(task, pid);
-	__u64 run_delay = 0;
-	struct pg_thread *t;
+	__u64 start_ns = BPF_CORE_READ(task, start_boottime);
+	struct pg_thread *t = bpf_map_lookup_elem(&threads, &tid);
 
-	if (!p)
+	if (!p || pg_is_exiting(task) || (t && t->start_ns == start_ns))
 		return 0;
-	if (bpf_core_field_exists(task->sched_info.run_delay))
-		run_delay = BPF_CORE_READ(task, sched_info.run_delay);
-	t = pg_new_thread(tid, p->tgid, BPF_CORE_READ(task, start_boottime), run_delay);
-	if (!t) {
+	if (bpf_map_update_elem(&threads, &tid, &zero, t ? BPF_EXIST : BPF_NOEXIST)) {
+		if (bpf_map_lookup_elem(&threads, &tid))
+			return 0; /* another CPU was first */
 		pg_count_loss(threads);
 		pg_degrade(p);
 		return 0;
 	}
+	if (!t)
+		__sync_fetch_and_add(&p->threads, 1);
+	t = bpf_map_lookup_elem(&threads, &tid);
+	if (!t)
+		return 0;
+	t->start_ns = start_ns;
+	t->tid = tid;
+	t->tgid = p->tgid;
+	t->off_state = PG_OFF_RUNNABLE;
+	t->run_delay_seen_ns = pg_run_delay(task);
 	BPF_CORE_READ_STR_INTO(&t->comm, task, comm);
 	if (!BPF_CORE_READ(task, on_cpu)) {
 		t->off_since_ns = bpf_ktime_get_ns();
 		t->off_state = pg_off_state(0, BPF_CORE_READ(task, __state));
 	}
-	__sync_fetch_and_add(&p->threads, 1);
 	pg_set_watched(tid);
+	if (pg_is_exiting(task))
+		pg_drop_thread(tid, p);
 	return 0;
 }
 
@@ -65,18 +85,33 @@ static long pg_enter_next_thread(__u32 index, struct pg_thread_walk *walk)
 {
 	struct list_head *node = walk->at;
 	struct task_struct *task = pg_list_entry(node, struct task_struct, thread_node);
-	struct pg_process *p;
-	__u32 tid, tgid;
+	__u32 tgid = walk->tgid;
 
 	if (!node || node == walk->head)
 		return 1;
 	walk->at = BPF_CORE_READ(node, next);
-	tid = BPF_CORE_READ(task, pid);
-	tgid = walk->tgid;
-	p = bpf_map_lookup_elem(&processes, &tgid);
-	if (p && !bpf_map_lookup_elem(&threads, &tid))
-		pg_enter_thread((__u64)task, p);
+	pg_enter_thread((__u64)task, bpf_map_lookup_elem(&processes, &tgid));
 	return 0;
+}
+
+#define PG_LEADERLESS 8 /* threads in whose place an exited leader is looked at */
+
+/* The address space of a process, as a number. An exited leader has none any more, while its
+ * threads go on. */
+static __always_inline __u64 pg_mm_of(struct task_struct *leader)
+{
+	struct signal_struct *signal = BPF_CORE_READ(leader, signal);
+	struct list_head *head = __builtin_preserve_access_index(&signal->thread_head);
+	struct list_head *node = BPF_CORE_READ(head, next);
+	__u64 mm = 0;
+
+	for (int i = 0; i < PG_LEADERLESS && !mm && node && node != head; i++) {
+		struct task_struct *task = pg_list_entry(node, struct task_struct, thread_node);
+
+		mm = (__u64)BPF_CORE_READ(task, mm);
+		node = BPF_CORE_READ(node, next);
+	}
+	return mm;
 }
 
 /* Enters a process that is already running, with all its threads. The entry and its bit come first:
@@ -94,11 +129,43 @@ static __always_inline struct pg_process *pg_enrol(struct task_struct *leader)
 		pg_count_loss(processes);
 		return NULL;
 	}
-	pg_read_rss(p, (__u64)BPF_CORE_READ(leader, mm), 0);
 	pg_set_watched(tgid);
+	pg_read_rss(p, pg_mm_of(leader), 0);
 	walk.tgid = tgid;
 	bpf_loop(PG_MAX_THREADS, pg_enter_next_thread, &walk, 0);
 	return p;
+}
+
+/* Ends the entry of a dead process, when no thread of it is entered any more: the hook of its last
+ * thread may come before another's. One caller wins. */
+PG_FUNCTION pg_end_process(struct pg_process *p, __u64 now)
+{
+	__u32 tgid;
+
+	if (!p || !(PG_LOAD(p->flags) & PG_PROCESS_DEAD) || (__s32)PG_LOAD(p->threads) > 0)
+		return 0;
+	if (__sync_fetch_and_or(&p->flags, PG_PROCESS_ENDED) & PG_PROCESS_ENDED)
+		return 0;
+	tgid = p->tgid;
+	pg_clear_watched(tgid);
+	for (int i = 0; i < PG_MEMBERSHIPS; i++)
+		pg_leave(&p->member[i], now);
+	bpf_map_delete_elem(&processes, &tgid);
+	return 0;
+}
+
+/* After an enrolment: a process that died meanwhile, its exit not having seen it, ends now; one
+ * that was ended beside us leaves what it joined after that. */
+static __always_inline void pg_end_if_dead(struct task_struct *leader, struct pg_process *p,
+					   __u64 now)
+{
+	if (BPF_CORE_READ(leader, signal, live.counter) != 0)
+		return;
+	__sync_fetch_and_or(&p->flags, PG_PROCESS_DEAD);
+	pg_end_process(p, now);
+	if (PG_LOAD(p->flags) & PG_PROCESS_ENDED)
+		for (int i = 0; i < PG_MEMBERSHIPS; i++)
+			pg_leave(&p->member[i], now);
 }
 
 /* Ends the memberships in cgroups that the process has moved out of. */

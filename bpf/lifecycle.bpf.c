@@ -13,12 +13,14 @@
 #include "enrol.bpf.h"
 
 #define PG_CLONE_VM	0x00000100
+#define PG_CLONE_PARENT 0x00008000
 #define PG_CLONE_THREAD 0x00010000
 
 #define PG_MAX_CHILDREN 65536 /* of one process, looked at when it ends */
 
 /* A forked child: member of its parent's trees and of the guarded cgroups it was born in. It shares
- * its parent's pages until it execs, and until then counts only what it grows. */
+ * its parent's pages until it execs, and until then counts only what it grows: where the parent
+ * counts, and where its end will be seen from the child's being its child. */
 static __always_inline void pg_enter_child(struct task_struct *task, __u64 address,
 					   struct pg_process *parent, __u64 clone_flags, __u64 now)
 {
@@ -28,12 +30,16 @@ static __always_inline void pg_enter_child(struct task_struct *task, __u64 addre
 	if (!p) {
 		pg_count_loss(processes);
 		pg_degrade(parent);
+		if (pg_with_cgroups && pg_cgroup_watches)
+			pg_join_cgroups(NULL, pg_cgroup_of(task));
 		return;
 	}
 	if (clone_flags & PG_CLONE_VM) {
 		p->flags = PG_PROCESS_BORROWS_MM;
 	} else {
 		pg_read_rss(p, (__u64)BPF_CORE_READ(task, mm), 0);
+	}
+	if (parent && !(clone_flags & (PG_CLONE_VM | PG_CLONE_PARENT))) {
 		p->base_bytes = pg_plain_bytes(p);
 		p->flags = PG_PROCESS_SHARES;
 	}
@@ -72,8 +78,83 @@ int pg_task_newtask(__u64 *ctx)
 	return 0;
 }
 
+struct pg_children {
+	struct list_head *at;
+	struct list_head *head;
+	__u32 dying;	 /* tgid of a parent that ends; 0: it has a new address space */
+	__u32 inherited; /* one child has taken over the address space */
+};
+
+/* An ending process counts no more for what its child counts for from now on: the same pages must
+ * not count twice for a moment and cross a limit. */
+PG_FUNCTION pg_hand_over(__u32 dying, __u64 now)
+{
+	struct pg_process *p = bpf_map_lookup_elem(&processes, &dying);
+
+	if (!dying || !p)
+		return 0;
+	p->base_bytes = pg_plain_bytes(p);
+	pg_book_process(p, now);
+	return 0;
+}
+
+/* A child that borrows an address space is left alone with it. Until 6.16 the kernel has named a
+ * new owner by now; after that it does so later, and takes the first child too. */
+static __always_inline int pg_inherits_mm(struct pg_children *children, __u32 tgid,
+					  struct mm_struct *mm)
+{
+	__u32 owner = pg_mm_owner_tgid(mm);
+
+	return owner == tgid ||
+	       (children->dying && owner == children->dying && !children->inherited);
+}
+
+/* A forked child is alone with the pages it shared with its parent: they count now. */
+static long pg_release_child(__u32 index, struct pg_children *children)
+{
+	struct list_head *node = children->at;
+	struct task_struct *child = pg_list_entry(node, struct task_struct, sibling);
+	struct pg_process *p = NULL;
+	struct mm_struct *mm;
+	__u64 now;
+	__u32 tgid;
+
+	if (!node || node == children->head)
+		return 1;
+	children->at = BPF_CORE_READ(node, next);
+	tgid = BPF_CORE_READ(child, tgid);
+	if (pg_is_watched(tgid))
+		p = bpf_map_lookup_elem(&processes, &tgid);
+	if (!p)
+		return 0;
+	now = bpf_ktime_get_ns();
+	mm = BPF_CORE_READ(child, mm);
+	if (p->flags & PG_PROCESS_SHARES && p->base_bytes) {
+		pg_hand_over(children->dying, now);
+		p->base_bytes = 0;
+		pg_book_process(p, now);
+	} else if (p->flags & PG_PROCESS_BORROWS_MM && pg_inherits_mm(children, tgid, mm)) {
+		children->inherited = 1;
+		pg_hand_over(children->dying, now);
+		__sync_fetch_and_and(&p->flags, ~PG_PROCESS_BORROWS_MM);
+		pg_read_rss(p, (__u64)mm, 0);
+		pg_book_process(p, now);
+	}
+	return 0;
+}
+
+/* The children of one thread: the kernel keeps them by the thread that made or adopted them. */
+static __always_inline void pg_release_children(struct task_struct *task, __u32 dying)
+{
+	struct list_head *head = __builtin_preserve_access_index(&task->children);
+	struct pg_children children = {
+		.at = BPF_CORE_READ(head, next), .head = head, .dying = dying};
+
+	bpf_loop(PG_MAX_CHILDREN, pg_release_child, &children, 0);
+}
+
 /* By a thread that is not the leader: it takes over the leader's pid, so its entry moves. */
-static __always_inline void pg_rekey_thread(__u32 old_tid, __u32 tid)
+static __always_inline void pg_rekey_thread(struct task_struct *task, __u32 old_tid, __u32 tid)
 {
 	struct pg_thread *t = bpf_map_lookup_elem(&threads, &old_tid);
 	struct pg_thread moved;
@@ -82,6 +163,7 @@ static __always_inline void pg_rekey_thread(__u32 old_tid, __u32 tid)
 		return;
 	moved = *t;
 	moved.tid = tid;
+	moved.start_ns = BPF_CORE_READ(task, start_boottime); /* taken over too */
 	bpf_map_delete_elem(&threads, &old_tid);
 	pg_clear_watched(old_tid);
 	if (bpf_map_update_elem(&threads, &tid, &moved, BPF_ANY))
@@ -102,7 +184,7 @@ int pg_sched_process_exec(__u64 *ctx)
 	if (!pg_is_watched(tgid))
 		return 0;
 	if (old_tid != tid)
-		pg_rekey_thread(old_tid, tid);
+		pg_rekey_thread(task, old_tid, tid);
 	p = bpf_map_lookup_elem(&processes, &tgid);
 	if (!p)
 		return 0;
@@ -116,6 +198,7 @@ int pg_sched_process_exec(__u64 *ctx)
 		BPF_CORE_READ_STR_INTO(&t->comm, task, comm);
 	pg_read_rss(p, (__u64)BPF_CORE_READ(task, mm), bpf_get_current_task());
 	pg_book_process(p, now);
+	pg_release_children(task, 0);
 	return 0;
 }
 
@@ -168,55 +251,12 @@ static __always_inline void pg_end_thread(struct task_struct *task, struct pg_pr
 	}
 	for (int i = 0; p && i < PG_MEMBERSHIPS; i++) {
 		w = pg_watch_of(p->member[i].watch);
-		if (!w)
+		if (!w || (w->scope == PG_SCOPE_THREAD && t->watch != w->id))
 			continue;
 		pg_add_usage(&w->ended, &t->usage);
 		pg_keep_largest(w, t);
 	}
-	if (p)
-		__sync_fetch_and_add(&p->threads, -1);
-	bpf_map_delete_elem(&threads, &tid);
-}
-
-struct pg_children {
-	struct list_head *at;
-	struct list_head *head;
-};
-
-/* A forked child whose parent has ended is alone with the pages they shared: they count now. */
-static long pg_unshare_child(__u32 index, struct pg_children *children)
-{
-	struct list_head *node = children->at;
-	struct task_struct *child = pg_list_entry(node, struct task_struct, sibling);
-	struct pg_process *p = NULL;
-	__u32 tgid;
-
-	if (!node || node == children->head)
-		return 1;
-	children->at = BPF_CORE_READ(node, next);
-	tgid = BPF_CORE_READ(child, tgid);
-	if (pg_is_watched(tgid))
-		p = bpf_map_lookup_elem(&processes, &tgid);
-	if (p && p->flags & PG_PROCESS_SHARES) {
-		p->base_bytes = 0;
-		pg_book_process(p, bpf_ktime_get_ns());
-	}
-	return 0;
-}
-
-static __always_inline void pg_end_process(struct task_struct *task, struct pg_process *p,
-					   __u64 now)
-{
-	struct list_head *head = __builtin_preserve_access_index(&task->children);
-	struct pg_children children = {.at = BPF_CORE_READ(head, next), .head = head};
-	__u32 tgid = task->tgid;
-
-	pg_clear_watched(tgid);
-	/* In this order: shared pages must not count twice for a moment and cross a limit. */
-	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		pg_leave(&p->member[i], now);
-	bpf_loop(PG_MAX_CHILDREN, pg_unshare_child, &children, 0);
-	bpf_map_delete_elem(&processes, &tgid);
+	pg_drop_thread(tid, p);
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -226,20 +266,22 @@ int pg_sched_process_exit(__u64 *ctx)
 	__u32 tid = task->pid, tgid = task->tgid;
 	struct pg_process *p;
 	__u64 now;
+	int dead;
 
 	if (!pg_is_watched(tgid))
 		return 0;
 	now = bpf_ktime_get_ns();
 	p = bpf_map_lookup_elem(&processes, &tgid);
+	dead = pg_group_dead(ctx, task);
+	if (p && dead)
+		__sync_fetch_and_or(&p->flags, PG_PROCESS_DEAD);
+	/* Else the kernel gives the thread's children to another thread of the process. */
+	if (dead || pg_group_exits(task))
+		pg_release_children(task, tgid);
 	pg_end_thread(task, p, now);
 	if (tid != tgid)
 		pg_clear_watched(tid);
-	if (!p || !pg_group_dead(ctx, task))
-		return 0;
-	/* Two threads may both see a dead group: the one that marks it ends it. */
-	if (__sync_fetch_and_or(&p->flags, PG_PROCESS_ENDED) & PG_PROCESS_ENDED)
-		return 0;
-	pg_end_process(task, p, now);
+	pg_end_process(p, now);
 	return 0;
 }
 
@@ -257,14 +299,17 @@ int pg_cgroup_attach_task(__u64 *ctx)
 	cgroup = pg_cgroup_of(task);
 	now = bpf_ktime_get_ns();
 	p = pg_is_watched(tgid) ? bpf_map_lookup_elem(&processes, &tgid) : NULL;
-	if (p)
-		pg_leave_cgroups(p, cgroup, now);
-	else if (pg_is_guarded_cgroup(cgroup))
-		p = pg_enrol(task);
 	if (p) {
-		pg_join_cgroups(p, cgroup);
-		pg_book_process(p, now);
+		pg_leave_cgroups(p, cgroup, now);
+	} else if (pg_is_guarded_cgroup(cgroup)) {
+		p = pg_enrol(task);
+	} else {
+		return 0;
 	}
+	pg_join_cgroups(p, cgroup);
+	pg_book_process(p, now);
+	if (p)
+		pg_end_if_dead(task, p, now);
 	return 0;
 }
 

@@ -26,46 +26,43 @@ PG_FUNCTION pg_update(struct pg_threshold *t, const __s64 *level, __u64 now)
 	return pg_threshold_update(t, level, now);
 }
 
-/* Books what a process counts for now into one membership's watch. */
+/* Moves what a membership counts for to these amounts, in the sums of its watch; true if a
+ * threshold was crossed, which the caller tells of. */
+PG_FUNCTION pg_move(struct pg_watch *w, struct pg_membership *m, __u64 counted, __u64 plain,
+		    __u64 now)
+{
+	__s64 delta, level;
+	int crossed;
+
+	if (!w || !m)
+		return 0;
+	delta = plain - __sync_lock_test_and_set(&m->plain_bytes, plain);
+	level = __sync_fetch_and_add(&w->memory_plain_bytes, delta) + delta;
+	pg_raise_peak(&w->memory_plain_peak_bytes, level);
+	delta = counted - __sync_lock_test_and_set(&m->counted_bytes, counted);
+	if (!delta)
+		return 0;
+	level = __sync_fetch_and_add(&w->memory_bytes, delta) + delta;
+	pg_raise_peak(&w->memory_peak_bytes, level);
+	crossed = pg_update(&w->memory[0], &w->memory_bytes, now);
+	crossed |= pg_update(&w->memory[1], &w->memory_bytes, now);
+	return crossed != 0;
+}
+
+/* Books what a process counts for now into one membership's watch; as pg_move(). A membership that
+ * ended beside us has taken out what it found: what came after that is ours to take out. */
 PG_FUNCTION pg_book(struct pg_membership *m, __u64 counted, __u64 plain, __u64 now)
 {
-	struct pg_watch *w = m ? pg_watch_of(m->watch) : NULL;
-	__s64 delta, plain_delta;
+	__u64 id = m ? PG_LOAD(m->watch) : 0;
+	struct pg_watch *w = pg_watch_of(id);
 	int crossed;
 
 	if (!m || !w)
 		return 0;
-	delta = counted - __sync_lock_test_and_set(&m->counted_bytes, counted);
-	plain_delta = plain - __sync_lock_test_and_set(&m->plain_bytes, plain);
-	__sync_fetch_and_add(&w->memory_plain_bytes, plain_delta);
-	pg_raise_peak(&w->memory_plain_peak_bytes, w->memory_plain_bytes);
-	if (delta) {
-		__sync_fetch_and_add(&w->memory_bytes, delta);
-		pg_raise_peak(&w->memory_peak_bytes, w->memory_bytes);
-		crossed = pg_update(&w->memory[0], &w->memory_bytes, now);
-		crossed |= pg_update(&w->memory[1], &w->memory_bytes, now);
-		if (crossed)
-			pg_notify(w, now);
-	}
-	return 0;
-}
-
-/* Books the process into all its watches. */
-PG_FUNCTION pg_book_process(struct pg_process *p, __u64 now)
-{
-	__u64 counted, plain;
-
-	if (!p)
-		return 0;
-	pg_lower_base(p);
-	counted = pg_counted_bytes(p);
-	plain = pg_plain_bytes(p);
-	if (plain > p->rss_peak_bytes)
-		p->rss_peak_bytes = plain;
-	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		if (p->member[i].watch)
-			pg_book(&p->member[i], counted, plain, now);
-	return 0;
+	crossed = pg_move(w, m, counted, plain, now);
+	if (PG_LOAD(m->watch) != id)
+		crossed |= pg_move(w, m, 0, 0, now);
+	return crossed;
 }
 
 /* kill(2)'s rule for the watch's owner and the current task, which may have become another user
@@ -80,25 +77,33 @@ static __always_inline int pg_may_signal_current(const struct pg_watch *w)
 	       BPF_CORE_READ(me, cred, suid.val) == w->owner_uid;
 }
 
-static __always_inline void pg_signal_current(struct pg_watch *w, __u32 signal)
+static __always_inline int pg_signal_current(struct pg_watch *w, __u32 signal)
 {
-	if (!pg_may_signal_current(w) || bpf_send_signal(signal))
-		pg_count_loss(signals);
+	if (pg_may_signal_current(w) && !bpf_send_signal(signal))
+		return 1;
+	pg_count_loss(signals);
+	return 0;
 }
 
-/* One threshold's kernel step against the current process, once an episode. */
+/* One threshold's kernel step against the current process, once an episode. One that fails is left
+ * to user space. */
 static __always_inline void pg_step_current(struct pg_watch *w, struct pg_threshold *t,
 					    __u64 *acted_episode, __u32 pid, __u64 now)
 {
+	struct task_struct *me = (struct task_struct *)bpf_get_current_task();
 	__u64 seen = *acted_episode;
 
-	if (!pg_kernel_step_open(t, seen))
+	/* A thread that is about to end takes no signal: another one's event will. */
+	if (!pg_kernel_step_open(t, seen) || pg_is_exiting(me))
 		return;
 	if (__sync_val_compare_and_swap(acted_episode, seen, t->episodes) != seen)
 		return;
+	if (!pg_signal_current(w, t->signal)) {
+		*acted_episode = seen;
+		return;
+	}
 	t->acted_pid = pid;
 	t->acted_ns = now;
-	pg_signal_current(w, t->signal);
 	pg_notify(w, now);
 }
 
@@ -114,6 +119,54 @@ PG_FUNCTION pg_steps_member(struct pg_membership *m, __u32 tgid, __u64 now)
 	pg_step_current(w, &w->memory[0], &m->acted_episode[0], tgid, now);
 	pg_step_current(w, &w->memory[1], &m->acted_episode[1], tgid, now);
 	return 0;
+}
+
+/* One pass of pg_book_process(); 0 if another CPU changed the process meanwhile. */
+PG_FUNCTION pg_book_once(struct pg_process *p, __u64 now)
+{
+	__u64 counted, plain;
+	int crossed = 0;
+
+	if (!p)
+		return 1;
+	pg_lower_base(p);
+	counted = pg_counted_bytes(p);
+	plain = pg_plain_bytes(p);
+	if (plain > p->rss_peak_bytes)
+		p->rss_peak_bytes = plain;
+	for (int i = 0; i < PG_MEMBERSHIPS; i++)
+		if (p->member[i].watch)
+			crossed |= pg_book(&p->member[i], counted, plain, now);
+	if (crossed)
+		__sync_fetch_and_or(&p->flags, PG_PROCESS_CROSSED);
+	return counted == pg_counted_bytes(p) && plain == pg_plain_bytes(p);
+}
+
+/* Books the process into all its watches. Our booking may have overtaken another CPU's newer one.
+ * Tells nobody of a crossing yet. */
+PG_FUNCTION pg_book_quietly(struct pg_process *p, __u64 now)
+{
+	for (int look = 0; look < 4; look++)
+		if (pg_book_once(p, now))
+			break;
+	return 0;
+}
+
+/* Tells user space of crossings that bookings of this process have made. */
+PG_FUNCTION pg_tell_crossings(struct pg_process *p, __u64 now)
+{
+	if (!p || !(PG_LOAD(p->flags) & PG_PROCESS_CROSSED))
+		return 0;
+	__sync_fetch_and_and(&p->flags, ~PG_PROCESS_CROSSED);
+	for (int i = 0; i < PG_MEMBERSHIPS; i++)
+		pg_notify(pg_watch_of(p->member[i].watch), now);
+	return 0;
+}
+
+static __always_inline void pg_book_process(struct pg_process *p, __u64 now)
+{
+	pg_book_quietly(p, now);
+	pg_tell_crossings(p, now);
 }
 
 /* The same for all of its memberships; the current process is `p`. */
@@ -146,27 +199,36 @@ static __always_inline int pg_is_member(const struct pg_process *p, __u64 watch)
 	return 0;
 }
 
-/* A membership that is free, or that names a watch which is no more. */
-static __always_inline struct pg_membership *pg_free_membership(struct pg_process *p)
+/* Takes a membership that is free, or names a watch which is no more. */
+static __always_inline struct pg_membership *pg_claim_membership(struct pg_process *p)
 {
-	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		if (!pg_watch_of(p->member[i].watch))
-			return &p->member[i];
+	for (int i = 0; i < PG_MEMBERSHIPS; i++) {
+		struct pg_membership *m = &p->member[i];
+		__u64 seen = m->watch;
+
+		if (seen != PG_MEMBERSHIP_BUSY && !pg_watch_of(seen) &&
+		    __sync_val_compare_and_swap(&m->watch, seen, PG_MEMBERSHIP_BUSY) == seen)
+			return m;
+	}
 	return NULL;
 }
 
-/* Makes the process a member; nothing if it is one. The caller books it afterwards. */
+/* Makes the process a member; 0 if it is one or cannot be. The caller books it afterwards. No
+ * process: it could not be entered, and the watch is told. */
 PG_FUNCTION pg_join(struct pg_process *p, __u64 watch)
 {
 	struct pg_watch *w = pg_watch_of(watch);
-	struct pg_membership *m;
+	struct pg_membership *m = NULL;
 
-	if (!p || !w || pg_is_member(p, watch))
+	if (!w || (p && pg_is_member(p, watch)))
 		return 0;
-	m = pg_free_membership(p);
+	if (p) {
+		m = pg_claim_membership(p);
+		if (!m)
+			pg_count_loss(memberships);
+	}
 	if (!m) {
 		__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
-		pg_count_loss(memberships);
 		pg_notify(w, bpf_ktime_get_ns());
 		return 0;
 	}
@@ -174,73 +236,75 @@ PG_FUNCTION pg_join(struct pg_process *p, __u64 watch)
 	m->plain_bytes = 0;
 	m->acted_episode[0] = 0;
 	m->acted_episode[1] = 0;
-	m->watch = watch;
 	__sync_fetch_and_add(&w->processes, 1);
 	__sync_fetch_and_and(&w->flags, ~PG_WATCH_EMPTY);
+	__sync_lock_test_and_set(&m->watch, watch);
+	return 1;
+}
+
+/* Ends one membership: the process counts for nothing there any more. One caller wins. */
+PG_FUNCTION pg_leave(struct pg_membership *m, __u64 now)
+{
+	__u64 id = m ? m->watch : 0;
+	struct pg_watch *w = pg_watch_of(id);
+	int crossed;
+
+	if (!m || !w || __sync_val_compare_and_swap(&m->watch, id, PG_MEMBERSHIP_BUSY) != id)
+		return 0;
+	crossed = pg_move(w, m, 0, 0, now);
+	m->watch = 0;
+	if (__sync_fetch_and_add(&w->processes, -1) == 1) {
+		__sync_fetch_and_or(&w->flags, PG_WATCH_EMPTY);
+		crossed = 1;
+	}
+	if (crossed)
+		pg_notify(w, now);
 	return 0;
 }
 
-/* Ends one membership: the process counts for nothing there any more. */
-PG_FUNCTION pg_leave(struct pg_membership *m, __u64 now)
+/* Reads one part of an address space and keeps it; by how much it moved. A sum that another CPU has
+ * overtaken is read again: kept, it would stand until the next change. After the last look somebody
+ * has kept a sum that was read after our change. */
+__attribute__((weak)) __attribute__((noinline)) __s64
+pg_refresh_part(struct pg_process *p, __u64 mm, __u32 part, __u64 me, int synced)
 {
-	struct pg_watch *w = m ? pg_watch_of(m->watch) : NULL;
+	for (int look = 0; p && look < 4 && part < PG_RSS_PARTS; look++) {
+		__u64 *kept = &p->rss_bytes[part];
+		__u64 seen = PG_LOAD(*kept);
+		__u64 bytes = pg_rss_bytes(mm, part, me, synced);
 
-	if (!m)
-		return 0;
-	if (w) {
-		pg_book(m, 0, 0, now);
-		if (__sync_fetch_and_add(&w->processes, -1) == 1) {
-			__sync_fetch_and_or(&w->flags, PG_WATCH_EMPTY);
-			pg_notify(w, now);
-		}
+		if (__sync_val_compare_and_swap(kept, seen, bytes) == seen)
+			return bytes - seen;
 	}
-	m->watch = 0;
 	return 0;
 }
 
 /* Reads all parts of an address space anew. `me`: see pg_rss_bytes(). */
 PG_FUNCTION pg_read_rss(struct pg_process *p, __u64 mm, __u64 me)
 {
-	if (!p || !mm)
-		return 0;
-	for (__u32 part = 0; part < PG_RSS_PARTS; part++)
-		p->rss_bytes[part] = pg_rss_bytes(mm, part, me, 0);
+	for (__u32 part = 0; p && mm && part < PG_RSS_PARTS; part++)
+		pg_refresh_part(p, mm, part, me, 0);
 	return 0;
 }
 
-/* An entry for a task, filled where it lies; the watched bit is set last, so that no hook sees half
- * of it. Plain values: works for a task from a hook, an iterator or a list. */
-static __always_inline struct pg_thread *pg_new_thread(__u32 tid, __u32 tgid, __u64 start_ns,
-						       __u64 run_delay)
-{
-	static const struct pg_thread zero;
-	struct pg_thread *t;
-
-	if (bpf_map_update_elem(&threads, &tid, &zero, BPF_ANY))
-		return NULL;
-	t = bpf_map_lookup_elem(&threads, &tid);
-	if (!t)
-		return NULL;
-	t->start_ns = start_ns;
-	t->tid = tid;
-	t->tgid = tgid;
-	t->run_delay_seen_ns = run_delay;
-	t->off_state = PG_OFF_RUNNABLE;
-	return t;
-}
-
+/* An entry is filled where it lies; the watched bit is set last, so that no hook sees half of it.
+ * Two CPUs may make the same one at once (an enrolment beside a fork): one wins. A known entry with
+ * another start time is a dead task's whose end was not seen. */
 static __always_inline struct pg_process *pg_new_process(struct task_struct *leader, __u32 tgid,
 							 __u32 parent_tgid)
 {
 	static const struct pg_process zero;
-	struct pg_process *p;
+	__u64 start_ns = BPF_CORE_READ(leader, start_boottime);
+	struct pg_process *p = bpf_map_lookup_elem(&processes, &tgid);
 
-	if (bpf_map_update_elem(&processes, &tgid, &zero, BPF_ANY))
-		return NULL;
+	if (p && p->start_ns == start_ns)
+		return p;
+	if (bpf_map_update_elem(&processes, &tgid, &zero, p ? BPF_EXIST : BPF_NOEXIST))
+		return bpf_map_lookup_elem(&processes, &tgid);
 	p = bpf_map_lookup_elem(&processes, &tgid);
 	if (!p)
 		return NULL;
-	p->start_ns = BPF_CORE_READ(leader, start_boottime);
+	p->start_ns = start_ns;
 	p->tgid = tgid;
 	p->parent_tgid = parent_tgid;
 	BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
@@ -256,12 +320,12 @@ static __always_inline __u64 pg_cgroup_of(struct task_struct *task)
 }
 
 /* Joins the watches of all guarded cgroups that a task of `cgroup` is in: that one and those above.
- */
+ * No process: see pg_join(). */
 PG_FUNCTION pg_join_cgroups(struct pg_process *p, __u64 cgroup)
 {
 	struct cgroup *cg = (struct cgroup *)cgroup;
 
-	for (int level = 0; p && level < PG_CGROUP_DEPTH && cg; level++) {
+	for (int level = 0; level < PG_CGROUP_DEPTH && cg; level++) {
 		__u64 id = BPF_CORE_READ(cg, kn, id);
 		__u64 *watch = bpf_map_lookup_elem(&cgroups, &id);
 

@@ -36,7 +36,7 @@ int pg_rss_stat(__u64 *ctx)
 	__u32 part = pg_rss_part((__u32)ctx[1]);
 	struct task_struct *owner = pg_mm_owner(mm);
 	struct pg_process *p;
-	__u64 bytes, now;
+	__u64 address, now;
 	__u32 tgid;
 	__s64 delta;
 	int own;
@@ -50,15 +50,23 @@ int pg_rss_stat(__u64 *ctx)
 	if (!p)
 		return 0;
 	own = (bpf_get_current_pid_tgid() >> 32) == tgid;
-	bytes = pg_rss_bytes(pg_address(&ctx[0]), part, own ? bpf_get_current_task() : 0, 1);
-	delta = bytes - __sync_lock_test_and_set(&p->rss_bytes[part], bytes);
+	address = pg_address(&ctx[0]);
+	/* It has outlived the process whose address space it borrowed, or has a new one. */
+	if (p->flags & PG_PROCESS_BORROWS_MM) {
+		__sync_fetch_and_and(&p->flags, ~PG_PROCESS_BORROWS_MM);
+		pg_read_rss(p, address, 0);
+	}
+	delta = pg_refresh_part(p, address, part, own ? bpf_get_current_task() : 0, 1);
 	now = bpf_ktime_get_ns();
 	if (delta) {
 		pg_attribute(p, part, delta, own);
-		pg_book_process(p, now);
+		pg_book_quietly(p, now);
 	}
+	/* The step before the news: a controller that hears of the crossing takes the episode over,
+	 * and may be milliseconds from acting. */
 	if (own)
 		pg_steps_current(p, now);
+	pg_tell_crossings(p, now);
 	return 0;
 }
 

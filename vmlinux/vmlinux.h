@@ -38,6 +38,7 @@ enum bpf_map_type {
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
+	BPF_EXIST = 2,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_F_MMAPABLE = 1024,
 };
@@ -107,6 +108,7 @@ struct css_set {
 
 struct signal_struct {
 	atomic_t live;
+	unsigned int flags;
 	struct list_head thread_head;
 };
 
