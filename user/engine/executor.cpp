@@ -44,6 +44,7 @@ struct Executor::Pass {
   int slot;
   Outcome outcome{};
   bool all_pending = true;  // of those reached
+  bool doomed = false;      // the kernel kills members beside us
   bool ignored = false;
   bool failed = false;
 
@@ -100,12 +101,15 @@ Outcome Executor::take(const Target& target, WatchId watch, const core::TakeStep
   if (!members) {
     pass.failed = true;
     pass.note(members.error().code() == 0 ? EIO : members.error().code());
-  } else if (signal == SIGKILL && is_group(target) &&
-             kill_as_a_whole(target, watch, members.value())) {
-    for (const Member& member : members.value()) {
-      pass.reached(member.pid, false);
-    }
   } else {
+    pass.doomed = signal == SIGKILL && is_group(target) && doom(watch, members.value());
+    if (pass.doomed && kill_whole_cgroup(target, members.value())) {
+      for (const Member& member : members.value()) {
+        pass.reached(member.pid, false);
+      }
+      pass.outcome.result = pass.result();
+      return std::move(pass.outcome);
+    }
     for (const Member& member : members.value()) {
       signal_member(pass, member);
     }
@@ -114,16 +118,20 @@ Outcome Executor::take(const Target& target, WatchId watch, const core::TakeStep
   return std::move(pass.outcome);
 }
 
-// Has the kernel kill whoever is born, and a cgroup at one blow; true if nothing is left to do. Not
-// where somebody is inside who must never be a target: nothing could spare him.
-bool Executor::kill_as_a_whole(const Target& target, WatchId watch,
-                               const std::vector<Member>& members) {
+// Has the kernel kill whoever runs or is born; true if it will. Not where somebody is inside who
+// must never be a target: nothing could spare him.
+bool Executor::doom(WatchId watch, const std::vector<Member>& members) {
   if (std::any_of(members.begin(), members.end(),
                   [this](const Member& member) { return is_protected(member.pid); })) {
     return false;
   }
   source_.doom(watch);
-  // An empty cgroup may be gone, and its path another's by now.
+  return true;
+}
+
+// Kills a doomed cgroup at one blow; true if nothing is left to do. An empty cgroup may be gone,
+// and its path another's by now.
+bool Executor::kill_whole_cgroup(const Target& target, const std::vector<Member>& members) {
   return target.scope == PG_SCOPE_CGROUP && !members.empty() &&
          signaler_.kill_cgroup(target.cgroup_path).ok();
 }
@@ -144,6 +152,10 @@ void Executor::signal_member(Pass& pass, const Member& member) {
     }
   }
   auto pidfd = source_.open_member(pass.watch, member);
+  if (!pidfd && pass.doomed && pidfd.error().code() == ESRCH) {
+    pass.reached(pid, false);  // it was listed alive, and the kernel was quicker
+    return;
+  }
   if (!pidfd) {
     pass.not_sent(pid, pidfd.error());
     return;
@@ -177,7 +189,7 @@ Result<std::size_t> Executor::sweep(const Target& target, WatchId watch) {
   if (!members) {
     return members.error();
   }
-  if (kill_as_a_whole(target, watch, members.value())) {
+  if (doom(watch, members.value()) && kill_whole_cgroup(target, members.value())) {
     return members->size();
   }
   std::size_t alive = 0;

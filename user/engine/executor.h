@@ -56,7 +56,8 @@ class Executor {
   struct Pass;
 
   bool is_protected(pid_t pid) const { return pid <= 1 || pid == self_; }
-  bool kill_as_a_whole(const Target& target, WatchId watch, const std::vector<Member>& members);
+  bool doom(WatchId watch, const std::vector<Member>& members);
+  bool kill_whole_cgroup(const Target& target, const std::vector<Member>& members);
   void signal_member(Pass& pass, const Member& member);
 
   Source& source_;

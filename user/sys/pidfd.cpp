@@ -28,7 +28,12 @@ Result<Fd> open_with_flags(pid_t pid, unsigned flags) {
 }  // namespace
 
 Result<Fd> open_pidfd(pid_t pid) {
-  return open_with_flags(pid, 0);
+  auto pidfd = open_with_flags(pid, 0);
+  // The kernel says EINVAL of a process that is just being taken out of its tables.
+  if (!pidfd && pidfd.error().code() == EINVAL) {
+    return Error::system("pidfd_open(" + std::to_string(pid) + ")", ESRCH);
+  }
+  return pidfd;
 }
 
 Result<Fd> open_thread_pidfd(pid_t tid) {
