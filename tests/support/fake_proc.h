@@ -58,7 +58,8 @@ class FakeProc {
             .open_pidfd = [this](pid_t pid) { return open_pidfd(pid); },
             .share_address_space = [this](pid_t one, pid_t other) -> Result<bool> {
               return borrowers.contains({one, other});
-            }};
+            },
+            .stop = [this](int) { ++stopped; }};
   }
 
   // Adds it, or changes it.
@@ -98,6 +99,7 @@ class FakeProc {
   std::set<std::pair<pid_t, pid_t>> borrowers;  // who runs in whose address space
   std::set<pid_t> unopenable;                   // EMFILE
   int opened = 0;
+  int stopped = 0;
 
  private:
   Result<sys::Fd> open_pidfd(pid_t pid) {

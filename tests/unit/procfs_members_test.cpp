@@ -170,6 +170,31 @@ TEST_F(ProcfsMembersTest, AChildThatIsAnothersByTheTimeItIsHeldIsNotAdopted) {
   EXPECT_EQ(live(), Pids{200});
 }
 
+// Who is killed leaves room for others to be forked into; who is stopped does not.
+TEST_F(ProcfsMembersTest, ADoomedTreeIsStoppedAsItIsFound) {
+  begin();
+  proc_.set({.pid = 201, .ppid = 200});
+  live();
+  EXPECT_EQ(proc_.stopped, 0);
+  members_->doom();
+  proc_.set({.pid = 202, .ppid = 201});
+  proc_.set({.pid = 203, .ppid = FakeProc::kSelf});
+  EXPECT_EQ(live(), (Pids{200, 201, 202, 203}));
+  EXPECT_EQ(proc_.stopped, 4);
+
+  // Of one that is stopped all children are known. But not if only one of its threads is.
+  for (const pid_t pid : {200, 201}) {
+    proc_.at(pid).state = 'T';
+  }
+  proc_.at(201).threads = {{201, 0}, {205, 0}};
+  proc_.update(200);
+  proc_.update(201);
+  live();
+  proc_.set({.pid = 204, .ppid = 200});
+  proc_.set({.pid = 206, .ppid = 201});
+  EXPECT_EQ(live(), (Pids{200, 201, 202, 203, 206}));
+}
+
 TEST_F(ProcfsMembersTest, ZombiesAndTheHostItselfAreNoMembers) {
   proc_.set({.pid = 201, .ppid = 200});
   proc_.become_zombie(201);
@@ -197,7 +222,7 @@ TEST_F(ProcfsMembersTest, TheEndOfAHeldMemberIsTold) {
   const auto copy = open(200);  // a copy somewhere must not keep it in the set
   proc_.become_zombie(200);
   ASSERT_EQ(::epoll_wait(epoll_.get(), &event, 1, 0), 1);
-  EXPECT_EQ(event.data.u64, 1U);
+  EXPECT_EQ(event.data.u64, ProcfsMembers::event_data(1, 200));
   EXPECT_TRUE(live().empty());
   EXPECT_EQ(::epoll_wait(epoll_.get(), &event, 1, 0), 0);
   ASSERT_TRUE(copy);

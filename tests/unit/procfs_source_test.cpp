@@ -208,9 +208,14 @@ TEST_F(ProcfsSourceTest, TheKernelTellsOfTheEndWithoutALook) {
   EXPECT_FALSE(levels(id).empty);
   EXPECT_EQ(levels(id).processes, 1U);
 
+  // Nobody is known any more: one look, but not for each process of a fork storm.
   proc_.end(201);
   EXPECT_TRUE(readable());
+  EXPECT_TRUE(source_->drain().empty());
+  EXPECT_EQ(source_->next_check(0), clock_.now() + 5 * kMillisecond);
+  clock_.advance(5 * kMillisecond);
   EXPECT_EQ(source_->drain(), std::vector<WatchId>{id});
+  EXPECT_EQ(source_->next_check(0), core::kNever);
   EXPECT_FALSE(readable());
   EXPECT_TRUE(levels(id).empty);
   EXPECT_EQ(levels(id).processes, 0U);

@@ -16,7 +16,12 @@ namespace procguard::engine {
 namespace {
 
 // A tree that forks while it is walked is walked again, but not for ever: the next look goes on.
-constexpr int kMaxPasses = 8;
+constexpr int kMaxPasses = 4;
+constexpr int kMaxPassesDoomed = 256;
+// A fork storm leaves thousands of zombies to the host, which waits for them after a look, not
+// during it. Children are listed in the order they came; so many dead ones in a row end a pass.
+constexpr int kDeadInARow = 256;
+constexpr int kDeadInARowDoomed = 32;
 constexpr int kMaxAncestors = 1024;
 constexpr core::Ns kTick = 10 * core::kMillisecond;  // of /proc's start times
 
@@ -138,9 +143,17 @@ Result<void> ProcfsMembers::refresh() {
 }
 
 void ProcfsMembers::refresh_tree() {
-  for (int pass = 0; pass < kMaxPasses; ++pass) {
+  for (auto& [pid, member] : live_) {
+    stop_doomed(member);
+  }
+  const int passes = doomed_ ? kMaxPassesDoomed : kMaxPasses;
+  for (int pass = 0; pass < passes; ++pass) {
+    // Of a doomed tree first the youngest, as long as there are any: they live shortly.
+    if (doomed_ && adopt_orphans(kDeadInARowDoomed)) {
+      continue;
+    }
     const bool below = walk_down();
-    const bool orphans = adopt_orphans();
+    const bool orphans = adopt_orphans(kDeadInARow);
     if (!below && !orphans) {
       return;
     }
@@ -151,8 +164,13 @@ void ProcfsMembers::refresh_tree() {
 bool ProcfsMembers::walk_down() {
   sys::Children children(context_.options.proc);
   std::vector<pid_t> to_visit;
-  for (const auto& [pid, member] : live_) {
-    to_visit.push_back(pid);
+  for (auto& [pid, member] : live_) {
+    if (!doomed_ || !member.settled) {
+      to_visit.push_back(pid);
+    }
+    // Known before the list is read. The state is that of one thread: another may go on forking.
+    member.settled =
+        doomed_ && look(member) && member.stat.state == 'T' && member.stat.threads == 1;
   }
   bool found = false;
   while (!to_visit.empty()) {
@@ -174,20 +192,33 @@ bool ProcfsMembers::walk_down() {
   return found;
 }
 
-// Adopts the host's new children; true if there were any.
-bool ProcfsMembers::adopt_orphans() {
+// Adopts the host's new children, down to so many dead ones in a row; true if there were any.
+bool ProcfsMembers::adopt_orphans(int dead_in_a_row) {
   if (!orphans_come_) {
     return false;
   }
   const auto& options = context_.options;
-  const auto children = sys::Children(options.proc).of(options.self);
+  auto children = sys::Children(options.proc).of(options.self);
+  if (!children) {
+    return false;
+  }
+  // The youngest are last in the list, and the most likely to be alive still.
+  std::reverse(children->begin(), children->end());
   bool found = false;
-  for (const pid_t pid : children ? children.value() : std::vector<pid_t>()) {
+  int dead = 0;
+  for (const pid_t pid : children.value()) {
     if (live_.contains(pid)) {
       continue;
     }
     const auto seen = options.proc.stat(pid);
-    if (!seen || not_ours_.contains({pid, seen.value().start_ticks})) {
+    if (!seen || seen.value().ended()) {
+      if (++dead >= dead_in_a_row) {
+        break;
+      }
+      continue;
+    }
+    dead = 0;
+    if (not_ours_.contains({pid, seen.value().start_ticks})) {
       continue;
     }
     const auto belongs = [&](const sys::Stat& stat) {
@@ -252,13 +283,23 @@ bool ProcfsMembers::adopt(pid_t pid, const std::function<bool(const sys::Stat&)>
   }
   member.start_ticks = first.value().start_ticks;
   member.stat = first.value();
-  if (!belongs(first.value()) || !look(member)) {
+  if (!belongs(first.value())) {
     return false;
+  }
+  stop_doomed(member);  // at once, it may be about to fork; the pidfd reaches nobody else
+  if (!look(member)) {
+    return doomed_;  // its children want looking for
   }
   // Who was overlooked at the beginning is not born since.
   member.fresh = begun_ && sys::ticks_to_ns(member.start_ticks) + kTick >= begun_at_uptime_;
   hold(live_.emplace(pid, std::move(member)).first->second);
   return true;
+}
+
+void ProcfsMembers::stop_doomed(const ProcMember& member) const {
+  if (doomed_ && member.pidfd && target_.scope == PG_SCOPE_TREE) {
+    context_.options.stop(member.pidfd.get());
+  }
 }
 
 // Keeps the pidfd and asks to be told of the end, or lets it go where too many are open.
@@ -269,7 +310,7 @@ void ProcfsMembers::hold(ProcMember& member) {
   }
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.u64 = context_.id;
+  event.data.u64 = event_data(context_.id, member.pid);
   ::epoll_ctl(context_.epoll, EPOLL_CTL_ADD, member.pidfd.get(), &event);
 }
 
@@ -293,6 +334,13 @@ void ProcfsMembers::drop_ended() {
     if (!look(here->second)) {
       drop(here);
     }
+  }
+}
+
+void ProcfsMembers::ended(pid_t pid) {
+  const auto member = live_.find(pid);
+  if (member != live_.end() && !look(member->second)) {
+    drop(member);
   }
 }
 

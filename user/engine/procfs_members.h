@@ -49,6 +49,7 @@ struct ProcMember {
   sys::Fd pidfd;            // none: too many files are open
   std::uint64_t inode = 0;  // of the pidfd: since 6.9 a process has one of its own
   bool fresh = false;       // born while watched
+  bool settled = false;     // stopped before its children were listed: it gets no more
   sys::Stat stat;           // as of the last look
   ProcAccount account;
 };
@@ -59,13 +60,17 @@ class ProcfsMembers {
   // might it?
   enum class Claim { kFree, kTaken, kUnclear };
   using ClaimOf = std::function<Claim(pid_t)>;
-  // pidfds of members are put into `epoll` (borrowed) with `id` as data.
+  // pidfds of members are put into `epoll` (borrowed) with event_data(id, pid).
   struct Context {
     const ProcfsOptions& options;
     int epoll;
     WatchId id;
     ClaimOf claim_of;
   };
+
+  static std::uint64_t event_data(WatchId id, pid_t pid) {
+    return id << 32U | static_cast<std::uint32_t>(pid);
+  }
 
   ProcfsMembers(Context context, Target target)
       : context_(std::move(context)), target_(std::move(target)) {}
@@ -78,6 +83,12 @@ class ProcfsMembers {
   // Finds newcomers, and moves who has ended (or left the cgroup) to ended(). ENODEV: the cgroup
   // has been removed.
   Result<void> refresh();
+
+  // Its pidfd says that it has ended: moves it to ended() without a look at the others.
+  void ended(pid_t pid);
+  // The tree is being killed. From now on each look stops whom it finds, so that it ends with a
+  // list of all: who is killed leaves room for others to fork into, who is stopped does not.
+  void doom() { doomed_ = true; }
 
   std::map<pid_t, ProcMember>& live() { return live_; }
   const std::map<pid_t, ProcMember>& live() const { return live_; }
@@ -100,8 +111,9 @@ class ProcfsMembers {
   Result<void> refresh_cgroup();
   void refresh_tree();
   bool walk_down();
-  bool adopt_orphans();
+  bool adopt_orphans(int dead_in_a_row);
   bool adopt(pid_t pid, const std::function<bool(const sys::Stat&)>& belongs);
+  void stop_doomed(const ProcMember& member) const;
   void hold(ProcMember& member);
   bool look(ProcMember& member) const;
   void drop_ended();
@@ -121,6 +133,7 @@ class ProcfsMembers {
   bool begun_ = false;
   bool orphans_come_ = false;
   bool degraded_ = false;
+  bool doomed_ = false;
 };
 
 }  // namespace procguard::engine

@@ -25,6 +25,7 @@ struct ProcfsOptions {
   std::function<bool()> adopts_orphans;
   std::function<Result<sys::Fd>(pid_t)> open_pidfd;
   std::function<Result<bool>(pid_t, pid_t)> share_address_space;
+  std::function<void(int pidfd)> stop;  // with SIGSTOP: members of a doomed tree
 };
 
 // The real ones, for the calling process.

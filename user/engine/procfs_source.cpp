@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <set>
 #include <utility>
 
@@ -45,7 +46,8 @@ ProcfsOptions default_procfs_options() {
           .cpus = cpus > 0 ? static_cast<unsigned>(cpus) : 1,
           .adopts_orphans = &adopts_orphans,
           .open_pidfd = &sys::open_pidfd,
-          .share_address_space = &sys::share_address_space};
+          .share_address_space = &sys::share_address_space,
+          .stop = [](int pidfd) { static_cast<void>(sys::send_signal(pidfd, SIGSTOP)); }};
 }
 
 struct ProcfsSource::Watch {
@@ -64,6 +66,7 @@ struct ProcfsSource::Watch {
   Point memory_now;  // how fast memory grows shows between these
   Point memory_before;
   core::Ns begun_at = 0;
+  core::Ns looked_at = 0;
   core::Ns check_at = core::kNever;
   pg_threshold memory[2]{};
   pg_threshold cpu{};
@@ -119,6 +122,7 @@ Result<WatchId> ProcfsSource::watch(const Target& target) {
   added->threads.begin(added->members);
   added->had_members = !added->members.live().empty();
   added->begun_at = clock_.now();
+  added->looked_at = added->begun_at;
   watches_.emplace(id, std::move(added));
   return id;
 }
@@ -138,7 +142,7 @@ Result<void> ProcfsSource::follow_cgroup(Watch& watch, WatchId id) const {
   }
   epoll_event event{};
   event.events = EPOLLPRI | EPOLLET;  // edges: so it need not be read again
-  event.data.u64 = id;
+  event.data.u64 = ProcfsMembers::event_data(id, 0);
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, events.get(), &event) != 0) {
     return Error::system("following cgroup.events", errno);
   }
@@ -183,7 +187,7 @@ Result<void> ProcfsSource::set_thresholds(WatchId id, const Thresholds& threshol
 
 Result<bool> ProcfsSource::look(Watch& watch) {
   const core::Ns now = clock_.now();
-  watch.check_at = next_look(watch, now);  // also if it fails now
+  watch.looked_at = now;
   const auto refreshed = watch.members.refresh();
   const bool was_empty = watch.empty;
   const bool was_degraded = watch.members.degraded();
@@ -257,13 +261,35 @@ core::Ns ProcfsSource::next_check(core::Ns) {
   return next;
 }
 
-std::vector<WatchId> ProcfsSource::drain() {
-  std::set<WatchId> due;
+// Takes what the kernel told: who ended is booked. Somebody may be left that was not known of where
+// nobody is known any more, which wants a look; but not one for each process of a fork storm.
+void ProcfsSource::take_events() {
   std::array<epoll_event, 64> events;
   const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), 0);
   for (int i = 0; i < count; ++i) {
-    due.insert(events[static_cast<std::size_t>(i)].data.u64);
+    const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
+    Watch* watch = find(data >> 32U);
+    if (watch == nullptr) {
+      continue;
+    }
+    const auto pid = static_cast<pid_t>(data & UINT32_MAX);
+    if (pid == 0) {
+      watch->check_at = 0;
+      continue;
+    }
+    watch->members.ended(pid);
+    watch->accounts.settle(watch->members);
+    if (watch->members.live().empty()) {
+      const bool alone = watch->members.target().scope != PG_SCOPE_TREE;
+      const core::Ns at = alone ? 0 : watch->looked_at + options_.min_interval;
+      watch->check_at = std::min(watch->check_at, at);
+    }
   }
+}
+
+std::vector<WatchId> ProcfsSource::drain() {
+  take_events();
+  std::set<WatchId> due;
   const core::Ns now = clock_.now();
   for (const auto& [id, watch] : watches_) {
     if (watch->check_at <= now) {
@@ -334,6 +360,12 @@ Result<sys::Fd> ProcfsSource::open_member(WatchId id, const Member& member) {
     return no_such_watch("opening a member");
   }
   return watch->members.open(member.pid, member.start_ns);
+}
+
+void ProcfsSource::doom(WatchId id) {
+  if (Watch* watch = find(id)) {
+    watch->members.doom();
+  }
 }
 
 Result<Usage> ProcfsSource::usage(WatchId id) {

@@ -4,7 +4,7 @@
 // that a held member ended, or a cgroup became empty, the kernel tells without a look.
 //
 // What it cannot do: see what was born and ended between two looks, know the moment of a crossing
-// better than to a look, act in the kernel (doom, first step), know when an exec was.
+// better than to a look, act in the kernel (first step, kill at birth), know when an exec was.
 #pragma once
 
 #include <array>
@@ -38,7 +38,8 @@ class ProcfsSource final : public Source {
   void take_over(WatchId) override {}
   Result<std::vector<Member>> members(WatchId watch) override;
   Result<sys::Fd> open_member(WatchId watch, const Member& member) override;
-  void doom(WatchId) override {}
+  // Members of a doomed tree are stopped when they are found; to kill them is the caller's part.
+  void doom(WatchId watch) override;
   Result<Usage> usage(WatchId watch) override;
   core::Ns exec_time(WatchId, pid_t) override { return 0; }
   void release(WatchId watch) override;
@@ -54,6 +55,7 @@ class ProcfsSource final : public Source {
   ProcfsSource(const core::Clock& clock, ProcfsOptions options, sys::Fd epoll);
 
   Watch* find(WatchId watch);
+  void take_events();
   Result<void> follow_cgroup(Watch& watch, WatchId id) const;
   ProcfsMembers::Claim claim_of(WatchId mine, pid_t pid) const;
   // Reads everything of it anew; true if that changed what a guard acts on.
