@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "tests/e2e/guarded_run.h"
 #include "tests/support/subprocess.h"
 
 namespace procguard::test {
@@ -13,10 +15,13 @@ namespace {
 using nlohmann::json;
 
 Outcome doctor(const std::vector<std::string>& args, bool unprivileged = false) {
+  TempDir dir;  // nobody may not be able to reach the build
   Command command;
   command.argv = {procguard_binary(), "doctor"};
   command.argv.insert(command.argv.end(), args.begin(), args.end());
   if (unprivileged) {
+    command.argv[0] = dir / "procguard";
+    std::filesystem::copy_file(procguard_binary(), command.argv[0]);
     command.before_exec = [] {
       if (::setgid(65534) != 0 || ::setuid(65534) != 0) {
         ::_exit(99);

@@ -89,6 +89,8 @@ TEST(Doctor, WhatIsWrongIsNamedWithWhatToDo) {
        "capabilities", CheckStatus::kMissing, "CAP_PERFMON is missing"},
       {"a rootless container", [](Facts& f) { f.capabilities.initial_user_namespace = false; },
        "capabilities", CheckStatus::kMissing, "user namespace"},
+      {"in a container", [](Facts& f) { f.host_pid_namespace = false; }, "pid_namespace",
+       CheckStatus::kMissing, "--pid=host"},
       {"confidentiality", [](Facts& f) { f.lockdown = sys::Lockdown::kConfidentiality; },
        "lockdown", CheckStatus::kWarn, "integrity"},
       {"programs refused",

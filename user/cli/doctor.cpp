@@ -85,6 +85,15 @@ Check check_capabilities(const Facts& facts) {
                  : "run as root, or: setcap cap_bpf,cap_perfmon+ep $(command -v procguard)"};
 }
 
+Check check_pid_namespace(const Facts& facts) {
+  if (facts.host_pid_namespace) {
+    return ok("pid_namespace", "the host's", "pids mean the same here and in the kernel");
+  }
+  return {"pid_namespace", CheckStatus::kMissing, "a container's",
+          "BPF programs see other pids than this process, so they are not used",
+          "run procguard on the host, or in a container with its pid namespace (--pid=host)"};
+}
+
 Check check_lockdown(const Facts& facts) {
   const std::string found = sys::lockdown_name(facts.lockdown);
   if (facts.lockdown == sys::Lockdown::kConfidentiality) {
@@ -276,12 +285,12 @@ const char* status_name(CheckStatus status) {
 }  // namespace
 
 std::vector<Check> diagnose(const Facts& facts) {
-  return {check_kernel(facts),     check_btf(facts),           check_capabilities(facts),
-          check_lockdown(facts),   check_programs(facts),      check_sums(facts),
-          check_rss_events(facts), check_owner(facts),         check_sched_info(facts),
-          check_cgroups(facts),    check_tracefs(facts),       check_bpffs(facts),
-          check_open_files(facts), check_locked_memory(facts), check_pid_max(facts),
-          check_scheduling(facts)};
+  return {check_kernel(facts),        check_btf(facts),        check_capabilities(facts),
+          check_pid_namespace(facts), check_lockdown(facts),   check_programs(facts),
+          check_sums(facts),          check_rss_events(facts), check_owner(facts),
+          check_sched_info(facts),    check_cgroups(facts),    check_tracefs(facts),
+          check_bpffs(facts),         check_open_files(facts), check_locked_memory(facts),
+          check_pid_max(facts),       check_scheduling(facts)};
 }
 
 int doctor_status(const std::vector<Check>& checks) {

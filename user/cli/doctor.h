@@ -22,6 +22,7 @@ struct Facts {
   std::string machine;  // "x86_64"
   kernel::Features features;
   sys::Capabilities capabilities;
+  bool host_pid_namespace = true;  // pids are the kernel's own numbers
   sys::Lockdown lockdown = sys::Lockdown::kUnknown;
   sys::CgroupMounts cgroups;
   bool cgroup_writable = false;  // the top of the v2 hierarchy

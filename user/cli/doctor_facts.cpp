@@ -8,6 +8,7 @@
 
 #include "cli/doctor.h"
 #include "sys/files.h"
+#include "sys/namespaces.h"
 #include "sys/procfs.h"
 
 namespace procguard::cli {
@@ -44,6 +45,7 @@ Facts collect_facts() {
   if (const auto capabilities = sys::read_capabilities()) {
     facts.capabilities = capabilities.value();
   }
+  facts.host_pid_namespace = sys::in_host_pid_namespace();
   facts.lockdown = sys::read_lockdown();
   if (const auto mounts = sys::ProcRoot().mounts()) {
     facts.cgroups = sys::find_cgroup_mounts(mounts.value());
