@@ -19,12 +19,34 @@
 enum pg_crossing {
 	PG_CROSSED_UP = 1 << 0,
 	PG_CROSSED_DOWN = 1 << 1,
+	PG_LOOK_AGAIN = 1 << 2,
 };
 
 /* How often pg_threshold_update() looks. BPF must have a bound. Each look but the last is answered
  * by a change that another CPU made meanwhile; at 3 the state was wrong once in a million rounds of
  * two threads, with nobody left to look again. */
 #define PG_LOOKS 8
+
+/* One look at a threshold: enum pg_crossing bits, and PG_LOOK_AGAIN if it changed anything. */
+PG_INLINE int pg_threshold_look(struct pg_threshold *t, const __s64 *level, __u64 now)
+{
+	__s64 limit = (__s64)PG_LOAD(t->limit);
+	__u64 since = PG_LOAD(t->over_since_ns);
+	__s64 value = PG_LOAD(*level);
+
+	if (limit && !since && value > limit) {
+		if (__sync_val_compare_and_swap(&t->over_since_ns, 0, now) != 0)
+			return PG_LOOK_AGAIN;
+		__sync_fetch_and_add(&t->episodes, 1);
+		return PG_CROSSED_UP | PG_LOOK_AGAIN;
+	}
+	if (since && (!limit || value < limit)) {
+		if (__sync_val_compare_and_swap(&t->over_since_ns, since, 0) != since)
+			return PG_LOOK_AGAIN;
+		return PG_CROSSED_DOWN | PG_LOOK_AGAIN;
+	}
+	return 0;
+}
 
 /* Brings a threshold's state in line with the level; enum pg_crossing bits.
  *
@@ -33,26 +55,22 @@ enum pg_crossing {
  * whichever is last sees both. Equal to the limit is neither over nor under. */
 PG_INLINE int pg_threshold_update(struct pg_threshold *t, const __s64 *level, __u64 now)
 {
-	int crossed = 0;
+	int crossed = 0, seen = PG_LOOK_AGAIN;
 
-	for (int i = 0; i < PG_LOOKS; i++) {
-		__s64 limit = (__s64)PG_LOAD(t->limit);
-		__u64 since = PG_LOAD(t->over_since_ns);
-		__s64 value = PG_LOAD(*level);
-
-		if (limit && !since && value > limit) {
-			if (__sync_val_compare_and_swap(&t->over_since_ns, 0, now) == 0) {
-				__sync_fetch_and_add(&t->episodes, 1);
-				crossed |= PG_CROSSED_UP;
-			}
-		} else if (since && (!limit || value < limit)) {
-			if (__sync_val_compare_and_swap(&t->over_since_ns, since, 0) == since)
-				crossed |= PG_CROSSED_DOWN;
-		} else {
-			break;
-		}
+	for (int i = 0; i < PG_LOOKS && seen & PG_LOOK_AGAIN; i++) {
+		seen = pg_threshold_look(t, level, now);
+		crossed |= seen;
 	}
-	return crossed;
+	return crossed & (PG_CROSSED_UP | PG_CROSSED_DOWN);
+}
+
+/* Is the state of a threshold another than its level asks for? Cheap, for the path on which it is
+ * not. */
+PG_INLINE int pg_may_cross(const struct pg_threshold *t, __s64 level)
+{
+	__s64 limit = (__s64)t->limit;
+
+	return t->over_since_ns ? !limit || level < limit : limit && level > limit;
 }
 
 /* Is the kernel's own step open to a member that has seen its signal for `acted_episode` last? */

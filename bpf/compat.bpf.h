@@ -152,6 +152,7 @@ static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 #define PG_PF_EXITING	     0x00000004
 #define PG_TASK_NEW	     0x00000800
 #define PG_SIGNAL_GROUP_EXIT 0x00000004
+#define PG_SIGNAL_UNKILLABLE 0x00000040
 
 /* Is the thread past the point where it takes signals and its exit is being told? */
 static __always_inline int pg_is_exiting(struct task_struct *task)
@@ -169,6 +170,13 @@ static __always_inline int pg_is_new(struct task_struct *task)
 static __always_inline int pg_group_exits(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, signal, flags) & PG_SIGNAL_GROUP_EXIT;
+}
+
+/* Is it the init of a pid namespace? It does not get signals it has no handler for, SIGKILL from
+ * above excepted. */
+static __always_inline int pg_is_namespace_init(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, signal, flags) & PG_SIGNAL_UNKILLABLE;
 }
 
 /* Run-queue wait so far, ns. Without CONFIG_SCHED_INFO it reads 0 and counts as blocked time. */

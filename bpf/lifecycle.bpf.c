@@ -244,6 +244,7 @@ static __always_inline void pg_end_thread(struct task_struct *task, struct pg_pr
 	if (!t)
 		return;
 	pg_divide_off_time(t, pg_run_delay(task));
+	BPF_CORE_READ_STR_INTO(&t->comm, task, comm); /* it may have named itself */
 	w = pg_watch_of(t->watch);
 	if (w) {
 		__sync_fetch_and_or(&w->flags, PG_WATCH_EMPTY);

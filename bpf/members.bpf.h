@@ -18,12 +18,25 @@ static __always_inline void pg_raise_peak(__s64 *peak, __s64 value)
 		*peak = value;
 }
 
-/* Brings a threshold in line with its level; true if it was crossed. */
-PG_FUNCTION pg_update(struct pg_threshold *t, const __s64 *level, __u64 now)
+PG_FUNCTION pg_look(struct pg_threshold *t, const __s64 *level, __u64 now)
 {
-	if (!t || !level)
-		return 0;
-	return pg_threshold_update(t, level, now);
+	return t && level ? pg_threshold_look(t, level, now) : 0;
+}
+
+/* pg_threshold_update(), its look a function of its own: the verifier walks it once, not PG_LOOKS
+ * times. Itself it is none: the kernel allows eight frames. */
+static __always_inline int pg_update(struct pg_threshold *t, const __s64 *level, __u64 now)
+{
+	int crossed = 0;
+
+	for (int i = 0; i < PG_LOOKS; i++) {
+		int seen = pg_look(t, level, now);
+
+		crossed |= seen;
+		if (!(seen & PG_LOOK_AGAIN))
+			break;
+	}
+	return crossed & (PG_CROSSED_UP | PG_CROSSED_DOWN);
 }
 
 /* Moves what a membership counts for to these amounts, in the sums of its watch; true if a
@@ -44,6 +57,11 @@ PG_FUNCTION pg_move(struct pg_watch *w, struct pg_membership *m, __u64 counted, 
 		return 0;
 	level = __sync_fetch_and_add(&w->memory_bytes, delta) + delta;
 	pg_raise_peak(&w->memory_peak_bytes, level);
+	if (!pg_may_cross(&w->memory[0], w->memory_bytes) &&
+	    !pg_may_cross(&w->memory[1], w->memory_bytes))
+		return 0;
+	if (!now)
+		now = bpf_ktime_get_ns();
 	crossed = pg_update(&w->memory[0], &w->memory_bytes, now);
 	crossed |= pg_update(&w->memory[1], &w->memory_bytes, now);
 	return crossed != 0;
@@ -95,6 +113,9 @@ static __always_inline void pg_step_current(struct pg_watch *w, struct pg_thresh
 
 	/* A thread that is about to end takes no signal: another one's event will. */
 	if (!pg_kernel_step_open(t, seen) || pg_is_exiting(me))
+		return;
+	/* Whether that one has a handler is for user space to see. */
+	if (t->signal != PG_SIGKILL && pg_is_namespace_init(me))
 		return;
 	if (__sync_val_compare_and_swap(acted_episode, seen, t->episodes) != seen)
 		return;
@@ -153,41 +174,49 @@ PG_FUNCTION pg_book_quietly(struct pg_process *p, __u64 now)
 }
 
 /* Tells user space of crossings that bookings of this process have made. */
-PG_FUNCTION pg_tell_crossings(struct pg_process *p, __u64 now)
+PG_FUNCTION pg_tell_crossings(struct pg_process *p)
 {
 	if (!p || !(PG_LOAD(p->flags) & PG_PROCESS_CROSSED))
 		return 0;
 	__sync_fetch_and_and(&p->flags, ~PG_PROCESS_CROSSED);
 	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		pg_notify(pg_watch_of(p->member[i].watch), now);
+		pg_notify(pg_watch_of(p->member[i].watch), bpf_ktime_get_ns());
 	return 0;
 }
 
 static __always_inline void pg_book_process(struct pg_process *p, __u64 now)
 {
 	pg_book_quietly(p, now);
-	pg_tell_crossings(p, now);
+	pg_tell_crossings(p);
 }
 
 /* The same for all of its memberships; the current process is `p`. */
-static __always_inline void pg_steps_current(struct pg_process *p, __u64 now)
+static __always_inline void pg_steps_current(struct pg_process *p)
 {
-	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		if (p->member[i].watch)
-			pg_steps_member(&p->member[i], p->tgid, now);
+	for (int i = 0; i < PG_MEMBERSHIPS; i++) {
+		struct pg_watch *w = pg_watch_of(p->member[i].watch);
+
+		if (w && (w->memory[0].over_since_ns || w->memory[1].over_since_ns ||
+			  w->flags & PG_WATCH_DOOMED))
+			pg_steps_member(&p->member[i], p->tgid, bpf_ktime_get_ns());
+	}
+}
+
+PG_FUNCTION pg_kill_for(__u64 watch)
+{
+	struct pg_watch *w = pg_watch_of(watch);
+
+	if (w && w->flags & PG_WATCH_DOOMED)
+		pg_signal_current(w, PG_SIGKILL);
+	return 0;
 }
 
 /* Kills the current process if it belongs to a doomed watch. */
 PG_FUNCTION pg_kill_if_doomed(struct pg_process *p)
 {
-	if (!p)
-		return 0;
-	for (int i = 0; i < PG_MEMBERSHIPS; i++) {
-		struct pg_watch *w = pg_watch_of(p->member[i].watch);
-
-		if (w && w->flags & PG_WATCH_DOOMED)
-			pg_signal_current(w, PG_SIGKILL);
-	}
+	for (int i = 0; p && i < PG_MEMBERSHIPS; i++)
+		if (p->member[i].watch)
+			pg_kill_for(p->member[i].watch);
 	return 0;
 }
 
@@ -266,12 +295,12 @@ PG_FUNCTION pg_leave(struct pg_membership *m, __u64 now)
  * overtaken is read again: kept, it would stand until the next change. After the last look somebody
  * has kept a sum that was read after our change. */
 __attribute__((weak)) __attribute__((noinline)) __s64
-pg_refresh_part(struct pg_process *p, __u64 mm, __u32 part, __u64 me, int synced)
+pg_refresh_part(struct pg_process *p, __u64 mm, __u32 part, __u64 me)
 {
 	for (int look = 0; p && look < 4 && part < PG_RSS_PARTS; look++) {
 		__u64 *kept = &p->rss_bytes[part];
 		__u64 seen = PG_LOAD(*kept);
-		__u64 bytes = pg_rss_bytes(mm, part, me, synced);
+		__u64 bytes = pg_rss_bytes(mm, part, me, 0);
 
 		if (__sync_val_compare_and_swap(kept, seen, bytes) == seen)
 			return bytes - seen;
@@ -283,7 +312,7 @@ pg_refresh_part(struct pg_process *p, __u64 mm, __u32 part, __u64 me, int synced
 PG_FUNCTION pg_read_rss(struct pg_process *p, __u64 mm, __u64 me)
 {
 	for (__u32 part = 0; p && mm && part < PG_RSS_PARTS; part++)
-		pg_refresh_part(p, mm, part, me, 0);
+		pg_refresh_part(p, mm, part, me);
 	return 0;
 }
 

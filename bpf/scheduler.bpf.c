@@ -9,12 +9,20 @@
  */
 #include "members.bpf.h"
 
-PG_FUNCTION pg_book_cpu(struct pg_watch *w, __u64 runtime, __u64 now)
+/* Books runtime into one watch; of_thread: it comes from a thread's own watch, not its process's.
+ */
+PG_FUNCTION pg_book_cpu(__u64 watch, __u64 runtime, int of_thread)
 {
-	if (!w)
+	struct pg_watch *w = pg_watch_of(watch);
+	__u64 now;
+
+	if (!w || (w->scope == PG_SCOPE_THREAD) != of_thread)
 		return 0;
 	__sync_fetch_and_add(&w->cpu_ns, runtime);
-	if (w->cpu.limit && pg_update(&w->cpu, &w->cpu_ns, now))
+	if (!pg_may_cross(&w->cpu, w->cpu_ns))
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (pg_update(&w->cpu, &w->cpu_ns, now))
 		pg_notify(w, now);
 	return 0;
 }
@@ -23,10 +31,9 @@ SEC("tp_btf/sched_stat_runtime")
 int pg_sched_stat_runtime(__u64 *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
-	__u64 runtime = ctx[1], now;
+	__u64 runtime = ctx[1];
 	__u32 tid = task->pid, tgid;
 	struct pg_process *p;
-	struct pg_watch *w;
 	struct pg_thread *t;
 
 	if (!pg_is_watched(tid))
@@ -35,19 +42,15 @@ int pg_sched_stat_runtime(__u64 *ctx)
 	if (!t)
 		return 0;
 	t->usage.cpu_ns += runtime;
-	now = bpf_ktime_get_ns();
-	w = pg_watch_of(t->watch);
-	if (w)
-		pg_book_cpu(w, runtime, now);
+	if (t->watch)
+		pg_book_cpu(t->watch, runtime, 1);
 	tgid = t->tgid;
 	p = bpf_map_lookup_elem(&processes, &tgid);
 	if (!p)
 		return 0;
-	for (int i = 0; i < PG_MEMBERSHIPS; i++) {
-		w = pg_watch_of(p->member[i].watch);
-		if (w && w->scope != PG_SCOPE_THREAD)
-			pg_book_cpu(w, runtime, now);
-	}
+	for (int i = 0; i < PG_MEMBERSHIPS; i++)
+		if (p->member[i].watch)
+			pg_book_cpu(p->member[i].watch, runtime, 0);
 	return 0;
 }
 
@@ -58,19 +61,19 @@ int pg_sched_switch(__u64 *ctx)
 	struct task_struct *prev = (struct task_struct *)ctx[1];
 	struct task_struct *next = (struct task_struct *)ctx[2];
 	__u32 prev_tid = prev->pid, next_tid = next->pid;
+	int prev_watched = pg_is_watched(prev_tid), next_watched = pg_is_watched(next_tid);
 	struct pg_thread *t;
+	__u64 now;
 
-	if (pg_is_watched(prev_tid)) {
-		t = bpf_map_lookup_elem(&threads, &prev_tid);
-		if (t)
-			pg_switch_out(t, pg_off_state(ctx[0] & 1, (__u32)ctx[3]),
-				      pg_run_delay(prev), bpf_ktime_get_ns());
-	}
-	if (pg_is_watched(next_tid)) {
-		t = bpf_map_lookup_elem(&threads, &next_tid);
-		if (t)
-			pg_switch_in(t, bpf_ktime_get_ns());
-	}
+	if (!prev_watched && !next_watched)
+		return 0;
+	now = bpf_ktime_get_ns();
+	t = prev_watched ? bpf_map_lookup_elem(&threads, &prev_tid) : NULL;
+	if (t)
+		pg_switch_out(t, pg_off_state(ctx[0] & 1, (__u32)ctx[3]), pg_run_delay(prev), now);
+	t = next_watched ? bpf_map_lookup_elem(&threads, &next_tid) : NULL;
+	if (t)
+		pg_switch_in(t, now);
 	return 0;
 }
 

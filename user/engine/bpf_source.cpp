@@ -7,6 +7,7 @@
 #include "bpf/account.h"
 #include "core/event_text.h"
 #include "sys/pidfd.h"
+#include "sys/procfs.h"
 
 namespace procguard::engine {
 namespace {
@@ -46,6 +47,21 @@ const pg_membership* membership_of(const pg_process& process, WatchId watch) {
   return nullptr;
 }
 
+// Adds the process if it is a live member.
+bool add_member(const pg_process& process, const pg_watch& watch, std::vector<Member>& members) {
+  const pg_membership* mine = membership_of(process, watch.id);
+  if (mine == nullptr || (process.flags & PG_PROCESS_ENDED) != 0) {
+    return false;
+  }
+  Member member{static_cast<pid_t>(process.tgid), process.start_ns, {false, false}};
+  for (int i = 0; i < 2; i++) {
+    std::uint64_t episode = load(watch.memory[i].episodes);
+    member.kernel_signalled[i] = episode != 0 && mine->acted_episode[i] == episode;
+  }
+  members.push_back(member);
+  return true;
+}
+
 // The letter /proc/PID/stat would show.
 char state_letter(const pg_thread& thread) {
   if (thread.off_since_ns == 0 || thread.off_state == PG_OFF_RUNNABLE) {
@@ -53,6 +69,18 @@ char state_letter(const pg_thread& thread) {
   }
   constexpr char kLetters[PG_BLOCKED_STATES] = {'S', 'D', 'T'};
   return kLetters[thread.off_state % PG_BLOCKED_STATES];
+}
+
+std::string text_of(const char (&comm)[PG_COMM_LEN]) {
+  return {comm, ::strnlen(comm, sizeof(comm))};
+}
+
+// What the thread is called now. The entry has its name from when it was made, and threads are
+// named by themselves after that.
+std::string present_comm(const pg_thread& thread) {
+  auto stat =
+      sys::ProcRoot().thread_stat(static_cast<pid_t>(thread.tgid), static_cast<pid_t>(thread.tid));
+  return stat ? stat->comm : text_of(thread.comm);
 }
 
 void add(pg_usage& sum, const pg_usage& part) {
@@ -153,8 +181,10 @@ Result<WatchId> BpfSource::watch(const Target& target) {
     return enrolled.error();
   }
   if (target.scope != PG_SCOPE_CGROUP && find(watch)->processes == 0) {
+    const bool no_room = (load(find(watch)->flags) & PG_WATCH_DEGRADED) != 0;
     release(watch);
-    return Error::system("watching process " + std::to_string(target.pid), ESRCH);
+    return Error::system("watching process " + std::to_string(target.pid),
+                         no_room ? ENOSPC : ESRCH);
   }
   return watch;
 }
@@ -220,22 +250,20 @@ Result<std::vector<Member>> BpfSource::members(WatchId id) {
   if (watch == nullptr) {
     return Error("listing members: no such watch", ENOENT);
   }
+  std::vector<Member> members;
+  // Most targets are one process: no walk, since a signal waits for this.
+  if (load(watch->processes) == 1) {
+    auto only = programs_->process(static_cast<std::uint32_t>(targets_[id].pid));
+    if (only && add_member(*only, *watch, members)) {
+      return members;
+    }
+  }
   auto processes = programs_->processes();
   if (!processes) {
     return processes.error().in("listing members");
   }
-  std::vector<Member> members;
   for (const pg_process& process : processes.value()) {
-    const pg_membership* mine = membership_of(process, id);
-    if (mine == nullptr || (process.flags & PG_PROCESS_ENDED) != 0) {
-      continue;
-    }
-    Member member{static_cast<pid_t>(process.tgid), process.start_ns, {false, false}};
-    for (int i = 0; i < 2; i++) {
-      std::uint64_t episode = load(watch->memory[i].episodes);
-      member.kernel_signalled[i] = episode != 0 && mine->acted_episode[i] == episode;
-    }
-    members.push_back(member);
+    add_member(process, *watch, members);
   }
   return members;
 }
@@ -284,20 +312,19 @@ Result<Usage> BpfSource::usage(WatchId id) {
   usage.total = watch->ended;
   core::Ns now = clock_.now();
   for (const pg_thread& thread : threads.value()) {
-    if (!pids.contains(static_cast<pid_t>(thread.tgid))) {
+    if (!pids.contains(static_cast<pid_t>(thread.tgid)) ||
+        (watch->scope == PG_SCOPE_THREAD && thread.watch != id)) {
       continue;
     }
     ThreadUsage part{static_cast<pid_t>(thread.tgid), static_cast<pid_t>(thread.tid),
-                     std::string(thread.comm, ::strnlen(thread.comm, sizeof(thread.comm))),
-                     state_letter(thread), pg_usage_now(&thread, now)};
+                     present_comm(thread), state_letter(thread), pg_usage_now(&thread, now)};
     add(usage.total, part.usage);
     usage.threads.push_back(std::move(part));
   }
   usage.total.cpu_ns = at_least_zero(load(watch->cpu_ns));
   if (const pg_ended_thread& ended = watch->largest; ended.tid != 0) {
     usage.threads.push_back({static_cast<pid_t>(ended.tgid), static_cast<pid_t>(ended.tid),
-                             std::string(ended.comm, ::strnlen(ended.comm, sizeof(ended.comm))),
-                             'X', ended.usage});
+                             text_of(ended.comm), 'X', ended.usage});
   }
   return usage;
 }
