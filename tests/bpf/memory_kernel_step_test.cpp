@@ -9,7 +9,6 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
-#include <new>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -68,11 +67,6 @@ INSTANTIATE_TEST_SUITE_P(Growth, KernelStepOvershoot,
 
 // ---- who gets it, and how often -----------------------------------------------------------------
 
-std::atomic<int>* shared_counter() {
-  void* at = ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  return new (at) std::atomic<int>(0);
-}
-
 std::atomic<int>* signals_seen;  // of the script's process
 
 // A child that counts SIGUSR1s it gets. Told a number it touches (or gives back) so many pages of
@@ -103,7 +97,8 @@ void run_strip(Script& line, std::atomic<int>* seen) {
 class KernelStepToMembers : public Watched {
  protected:
   struct Member {
-    std::atomic<int>* seen = shared_counter();
+    SharedInts numbers{1};
+    std::atomic<int>* seen = &numbers[0];
     Peer peer;
     explicit Member(uid_t uid)
         : peer([this, uid](Script& line) {
@@ -118,7 +113,6 @@ class KernelStepToMembers : public Watched {
     }
     Member(const Member&) = delete;
     Member& operator=(const Member&) = delete;
-    ~Member() { ::munmap(seen, kPage); }
     void move(std::int64_t pages) {
       peer.ask(pages);
       ASSERT_TRUE(at_rest({peer.pid()}));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/close_range.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
@@ -161,6 +163,29 @@ int Peer::wait(rusage* used, std::chrono::seconds deadline) {
     *used = usage;
   }
   return status;
+}
+
+SharedInts::SharedInts(std::size_t count) : count_(count) {
+  void* at = ::mmap(nullptr, count * sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) {
+    std::abort();
+  }
+  numbers_ = static_cast<std::atomic<int>*>(at);  // zeros
+}
+
+SharedInts::~SharedInts() {
+  ::munmap(numbers_, count_ * sizeof(std::atomic<int>));
+}
+
+void wait_while(std::atomic<int>& number, int value) {
+  while (number == value) {
+    ::syscall(SYS_futex, &number, FUTEX_WAIT, value, nullptr, nullptr, 0);
+  }
+}
+
+void wake_all(std::atomic<int>& number) {
+  ::syscall(SYS_futex, &number, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 pid_t fork_child(const std::function<void()>& body) {

@@ -5,7 +5,9 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -59,6 +61,24 @@ class Peer {
   sys::Fd to_;
   sys::Fd from_;
 };
+
+// Numbers that the test shares with everything that is forked after it made them.
+class SharedInts {
+ public:
+  explicit SharedInts(std::size_t count);
+  SharedInts(const SharedInts&) = delete;
+  SharedInts& operator=(const SharedInts&) = delete;
+  ~SharedInts();
+
+  std::atomic<int>& operator[](std::size_t i) const { return numbers_[i]; }
+
+ private:
+  std::atomic<int>* numbers_;
+  std::size_t count_;
+};
+// Sleeps until `number` is not `value` any more; wake_all() after it was changed.
+void wait_while(std::atomic<int>& number, int value);
+void wake_all(std::atomic<int>& number);
 
 // In a script: a forked child that runs `body` and ends. Returns its pid.
 pid_t fork_child(const std::function<void()>& body);
