@@ -38,12 +38,12 @@ job() {
   local title=$1
   shift
   printf '\n== %s\n$ procguard run' "$title"
-  printf ' %s' "${@/#"$programs/"/}"
+  printf ' %q' "${@/#"$programs/"/}"
   printf '\n'
   "$procguard" run --report "$work/report.json" "$@" </dev/null
   status=$?
   left=$(survivors)
-  printf 'exit status %s after %s; peak RSS %s, CPU %s; processes left: %s\n' "$status" \
+  printf 'exit status %s; the command ran %s; peak RSS %s, CPU %s; processes left: %s\n' "$status" \
     "$(milliseconds "$(value wall_ns)")" "$(bytes "$(value peak_rss_bytes)")" \
     "$(milliseconds "$(value cpu_ns)")" "$left"
   printf 'steps:%s\n' "$(sed -n '/"steps":/,/"steps_omitted":/p' "$work/report.json" |
