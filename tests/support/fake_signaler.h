@@ -30,7 +30,7 @@ class FakeSignaler final : public engine::Signaler {
   Result<void> send_thread(pid_t pid, pid_t tid, int signal) override {
     return deliver(pid, std::to_string(pid) + "/" + std::to_string(tid), signal);
   }
-  Result<void> kill_cgroup(const std::string& path) override {
+  Result<void> kill_cgroup(const std::string& path, std::uint64_t) override {
     if (cgroup_error != 0) {
       return Error::system("cgroup.kill", cgroup_error);
     }

@@ -54,10 +54,15 @@ TEST(PidfdSignaler, SaysWhenItIsNotPermitted) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+std::uint64_t id_of(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
 TEST(PidfdSignaler, KillsNoDirectoryThatIsNotACgroup) {
   const test::TempTree tree{{"cgroup.kill", ""}, {"cgroup.procs", ""}};
-  EXPECT_FALSE(PidfdSignaler().kill_cgroup(tree.path()));
-  const auto missing = PidfdSignaler().kill_cgroup(tree.at("nothing"));
+  EXPECT_FALSE(PidfdSignaler().kill_cgroup(tree.path(), 1));
+  const auto missing = PidfdSignaler().kill_cgroup(tree.at("nothing"), 1);
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code(), ENOENT);
 }
@@ -68,7 +73,11 @@ TEST_F(RealCgroup, SignalerKillsAllInACgroup) {
   Child below([] { test::pause_forever(); });
   enter("", one.pid());
   enter("/deep", below.pid());
-  ASSERT_TRUE(PidfdSignaler().kill_cgroup(path_));
+  // Another directory under the same path would have another id.
+  const auto stranger = PidfdSignaler().kill_cgroup(path_, id_of(path_) + 1);
+  ASSERT_FALSE(stranger);
+  EXPECT_EQ(stranger.error().code(), ESRCH);
+  ASSERT_TRUE(PidfdSignaler().kill_cgroup(path_, id_of(path_)));
   EXPECT_EQ(WTERMSIG(one.wait()), SIGKILL);
   EXPECT_EQ(WTERMSIG(below.wait()), SIGKILL);
 }
@@ -76,7 +85,7 @@ TEST_F(RealCgroup, SignalerKillsAllInACgroup) {
 TEST_F(RealCgroup, SignalerSparesTheCgroupItIsIn) {
   Child inside([&] {
     const bool entered = sys::write_file(path_ + "/cgroup.procs", std::to_string(::getpid())).ok();
-    const auto killed = PidfdSignaler().kill_cgroup(path_);
+    const auto killed = PidfdSignaler().kill_cgroup(path_, id_of(path_));
     ::_exit(entered && !killed && killed.error().code() == EPERM ? 0 : 1);
   });
   const int status = inside.wait();

@@ -44,9 +44,9 @@ Result<void> Session::LookingSignaler::send_thread(pid_t pid, pid_t tid, int sig
   return real_.send_thread(pid, tid, signal);
 }
 
-Result<void> Session::LookingSignaler::kill_cgroup(const std::string& path) {
+Result<void> Session::LookingSignaler::kill_cgroup(const std::string& path, std::uint64_t id) {
   look();
-  return real_.kill_cgroup(path);
+  return real_.kill_cgroup(path, id);
 }
 
 Session::Session(const RunOptions& options, Messages& messages)

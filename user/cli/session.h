@@ -43,7 +43,7 @@ class Session {
     explicit LookingSignaler(Session& session) : session_(session) {}
     Result<void> send(int pidfd, int signal) override;
     Result<void> send_thread(pid_t pid, pid_t tid, int signal) override;
-    Result<void> kill_cgroup(const std::string& path) override;
+    Result<void> kill_cgroup(const std::string& path, std::uint64_t id) override;
 
    private:
     void look();

@@ -133,7 +133,7 @@ bool Executor::doom(WatchId watch, const std::vector<Member>& members) {
 // and its path another's by now.
 bool Executor::kill_whole_cgroup(const Target& target, const std::vector<Member>& members) {
   return target.scope == PG_SCOPE_CGROUP && !members.empty() &&
-         signaler_.kill_cgroup(target.cgroup_path).ok();
+         signaler_.kill_cgroup(target.cgroup_path, target.cgroup_id).ok();
 }
 
 void Executor::signal_member(Pass& pass, const Member& member) {

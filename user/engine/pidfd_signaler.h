@@ -16,7 +16,7 @@ class PidfdSignaler final : public Signaler {
   Result<void> send(int pidfd, int signal) override;
   Result<void> send_thread(pid_t pid, pid_t tid, int signal) override;
   // EPERM: the cgroup holds this very process, which would be killed too.
-  Result<void> kill_cgroup(const std::string& path) override;
+  Result<void> kill_cgroup(const std::string& path, std::uint64_t id) override;
 };
 
 }  // namespace procguard::engine

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 
 #include "core/result.h"
@@ -17,8 +18,9 @@ class Signaler {
   virtual Result<void> send(int pidfd, int signal) = 0;
   // Sends to one thread of a process whose identity the caller has just verified.
   virtual Result<void> send_thread(pid_t pid, pid_t tid, int signal) = 0;
-  // Kills everything in a v2 cgroup and below it, forks in flight included.
-  virtual Result<void> kill_cgroup(const std::string& path) = 0;
+  // Kills everything in a v2 cgroup and below it, forks in flight included. `id`: the directory's
+  // inode number when the guard was armed.
+  virtual Result<void> kill_cgroup(const std::string& path, std::uint64_t id) = 0;
 };
 
 }  // namespace procguard::engine

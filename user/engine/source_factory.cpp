@@ -8,20 +8,10 @@
 #include "engine/bpf_source.h"
 #include "engine/procfs_source.h"
 #include "sys/caps.h"
-#include "sys/files.h"
 #include "sys/namespaces.h"
 
 namespace procguard::engine {
 namespace {
-
-// "pid:[4026531836]": the kernel gives the first pid namespace this number for good.
-constexpr const char* kFirstPidNamespace = "pid:[4026531836]";
-
-// The programs count by the kernel's own pids; in a container's pid namespace ours are others.
-bool sees_kernel_pids() {
-  auto link = sys::read_link("/proc/self/ns/pid");
-  return !link || link.value() == kFirstPidNamespace;
-}
 
 // Empty where nothing is missing. Asked first: trying to load takes milliseconds and the kernel's
 // answer names no capability.
@@ -41,12 +31,9 @@ Result<std::unique_ptr<Source>> make_bpf(const SourceRequest& request, const cor
   if (const std::string missing = missing_capabilities(); !missing.empty()) {
     return Error(missing, EPERM);
   }
-  if (!sees_kernel_pids()) {
-    return Error("BPF needs the host's pid namespace, and this is another one", EPERM);
-  }
   // BPF programs see the kernel's pid numbers: elsewhere ours name other processes.
   if (!sys::in_host_pid_namespace()) {
-    return Error("BPF sees the pids of the host's pid namespace, and this is another one", EXDEV);
+    return Error("BPF needs the host's pid namespace, and this is another one", EPERM);
   }
   BpfSourceOptions options;
   options.load.cgroups = request.cgroups;
