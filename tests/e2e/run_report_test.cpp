@@ -77,8 +77,11 @@ TEST_P(RunReport, ASpinnerSpins) {
 }
 
 TEST_P(RunReport, WhoGetsNoCpuIsStarved) {
-  // Four that are not guarded share its CPU.
-  Subprocess rivals({.argv = {"taskset", "-c", "0", program("spin"), "--threads", "4"}});
+  // Four that are not guarded share its CPU, each a session of its own: the scheduler may share
+  // out by session.
+  const Command rival = {.argv = {"taskset", "-c", "0", program("spin")}};
+  Subprocess rivals[] = {Subprocess(rival), Subprocess(rival), Subprocess(rival),
+                         Subprocess(rival)};
   const Guarded guarded = run_guarded({"-t", "1s", "--source", GetParam()},
                                       {"taskset", "-c", "0", program("spin"), "--seconds", "20"});
   const Json& diagnosis = guarded.report["diagnosis"];
