@@ -150,6 +150,7 @@ static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 }
 
 #define PG_PF_EXITING	     0x00000004
+#define PG_TASK_DEAD	     0x00000080
 #define PG_TASK_NEW	     0x00000800
 #define PG_SIGNAL_GROUP_EXIT 0x00000004
 #define PG_SIGNAL_UNKILLABLE 0x00000040

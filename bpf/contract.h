@@ -169,8 +169,9 @@ struct pg_thread {
 	__u32 tid;
 	__u32 tgid;
 	__u32 off_state; /* enum pg_blocked, or PG_OFF_RUNNABLE */
-	__u32 padding;
+	__u32 exiting;	 /* it has left its process and is on its last run: see departed */
 	struct pg_usage usage;
+	__u64 departed[PG_MEMBERSHIPS]; /* watches that the CPU time of its last run counts for */
 	char comm[PG_COMM_LEN];
 };
 #define PG_OFF_RUNNABLE PG_BLOCKED_STATES
@@ -347,7 +348,7 @@ PG_ASSERT_SIZE(struct pg_ended_thread, 136);
 PG_ASSERT_SIZE(struct pg_watch, 464);
 PG_ASSERT_SIZE(struct pg_membership, 40);
 PG_ASSERT_SIZE(struct pg_process, 424);
-PG_ASSERT_SIZE(struct pg_thread, 176);
+PG_ASSERT_SIZE(struct pg_thread, 240);
 PG_ASSERT_SIZE(struct pg_edge, 24);
 PG_ASSERT_SIZE(struct pg_enrol, 24);
 PG_ASSERT_SIZE(struct pg_trace_line, 240);

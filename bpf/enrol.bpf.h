@@ -27,11 +27,15 @@ PG_FUNCTION pg_degrade(struct pg_process *p)
 	return 0;
 }
 
-/* Takes a thread's entry out; p->threads counts entries. */
-static __always_inline void pg_drop_thread(__u32 tid, struct pg_process *p)
+/* A thread leaves its process; false if somebody has done that. p->threads counts those that have
+ * not. */
+static __always_inline int pg_depart(struct pg_thread *t, struct pg_process *p)
 {
-	if (!bpf_map_delete_elem(&threads, &tid) && p)
+	if (__sync_lock_test_and_set(&t->exiting, 1))
+		return 0;
+	if (p)
 		__sync_fetch_and_add(&p->threads, -1);
+	return 1;
 }
 
 /* The task comes from a hook or from walking a list: it is only read through probes. One that is
@@ -45,7 +49,7 @@ PG_FUNCTION pg_enter_thread(__u64 address, struct pg_process *p)
 	__u64 start_ns = BPF_CORE_READ(task, start_boottime);
 	struct pg_thread *t = bpf_map_lookup_elem(&threads, &tid);
 
-	if (!p || pg_is_exiting(task) || (t && t->start_ns == start_ns))
+	if (!p || pg_is_exiting(task) || (t && (t->start_ns == start_ns || !t->start_ns)))
 		return 0;
 	if (bpf_map_update_elem(&threads, &tid, &zero, t ? BPF_EXIST : BPF_NOEXIST)) {
 		if (bpf_map_lookup_elem(&threads, &tid))
@@ -54,8 +58,7 @@ PG_FUNCTION pg_enter_thread(__u64 address, struct pg_process *p)
 		pg_degrade(p);
 		return 0;
 	}
-	if (!t)
-		__sync_fetch_and_add(&p->threads, 1);
+	__sync_fetch_and_add(&p->threads, 1);
 	t = bpf_map_lookup_elem(&threads, &tid);
 	if (!t)
 		return 0;
@@ -70,8 +73,8 @@ PG_FUNCTION pg_enter_thread(__u64 address, struct pg_process *p)
 		t->off_state = pg_off_state(0, BPF_CORE_READ(task, __state));
 	}
 	pg_set_watched(tid);
-	if (pg_is_exiting(task))
-		pg_drop_thread(tid, p);
+	if (pg_is_exiting(task) && pg_depart(t, p))
+		bpf_map_delete_elem(&threads, &tid);
 	return 0;
 }
 
@@ -147,10 +150,10 @@ PG_FUNCTION pg_end_process(struct pg_process *p, __u64 now)
 	if (__sync_fetch_and_or(&p->flags, PG_PROCESS_ENDED) & PG_PROCESS_ENDED)
 		return 0;
 	tgid = p->tgid;
-	pg_clear_watched(tgid);
 	for (int i = 0; i < PG_MEMBERSHIPS; i++)
 		pg_leave(&p->member[i], now);
 	bpf_map_delete_elem(&processes, &tgid);
+	pg_clear_if_forgotten(tgid);
 	return 0;
 }
 

@@ -159,8 +159,10 @@ static __always_inline void pg_rekey_thread(struct task_struct *task, __u32 old_
 	struct pg_thread *t = bpf_map_lookup_elem(&threads, &old_tid);
 	struct pg_thread moved;
 
-	if (!t)
+	if (!t) {
+		bpf_map_delete_elem(&threads, &tid); /* the leader's */
 		return;
+	}
 	moved = *t;
 	moved.tid = tid;
 	moved.start_ns = BPF_CORE_READ(task, start_boottime); /* taken over too */
@@ -234,14 +236,15 @@ PG_FUNCTION pg_keep_largest(struct pg_watch *w, const struct pg_thread *t)
 	return 0;
 }
 
-/* A thread has ended: what it used goes to its watches. */
+/* A thread has ended: what it used goes to its watches. It still runs, to take down its address
+ * space if it is the last; its entry stays for that (see pg_sched_switch). */
 static __always_inline void pg_end_thread(struct task_struct *task, struct pg_process *p, __u64 now)
 {
 	__u32 tid = task->pid;
 	struct pg_thread *t = bpf_map_lookup_elem(&threads, &tid);
 	struct pg_watch *w;
 
-	if (!t)
+	if (!t || !pg_depart(t, p))
 		return;
 	pg_divide_off_time(t, pg_run_delay(task));
 	BPF_CORE_READ_STR_INTO(&t->comm, task, comm); /* it may have named itself */
@@ -256,15 +259,15 @@ static __always_inline void pg_end_thread(struct task_struct *task, struct pg_pr
 			continue;
 		pg_add_usage(&w->ended, &t->usage);
 		pg_keep_largest(w, t);
+		t->departed[i] = w->id;
 	}
-	pg_drop_thread(tid, p);
 }
 
 SEC("tp_btf/sched_process_exit")
 int pg_sched_process_exit(__u64 *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
-	__u32 tid = task->pid, tgid = task->tgid;
+	__u32 tgid = task->tgid;
 	struct pg_process *p;
 	__u64 now;
 	int dead;
@@ -280,8 +283,6 @@ int pg_sched_process_exit(__u64 *ctx)
 	if (dead || pg_group_exits(task))
 		pg_release_children(task, tgid);
 	pg_end_thread(task, p, now);
-	if (tid != tgid)
-		pg_clear_watched(tid);
 	pg_end_process(p, now);
 	return 0;
 }

@@ -340,6 +340,13 @@ static __always_inline struct pg_process *pg_new_process(struct task_struct *lea
 	return p;
 }
 
+/* A leader and its process have one bit. Whoever takes out the second entry clears it. */
+static __always_inline void pg_clear_if_forgotten(__u32 pid)
+{
+	if (!bpf_map_lookup_elem(&processes, &pid) && !bpf_map_lookup_elem(&threads, &pid))
+		pg_clear_watched(pid);
+}
+
 #define PG_CGROUP_DEPTH 24 /* levels above a task that are looked at */
 
 /* A task's own cgroup in the v2 hierarchy, as a number: functions take no kernel pointers. */

@@ -27,6 +27,17 @@ PG_FUNCTION pg_book_cpu(__u64 watch, __u64 runtime, int of_thread)
 	return 0;
 }
 
+/* The same for a thread that has left its process and, with it, its memberships. */
+PG_FUNCTION pg_book_departed(__u64 watch, __u64 runtime)
+{
+	struct pg_watch *w = pg_watch_of(watch);
+
+	if (!w)
+		return 0;
+	__sync_fetch_and_add(&w->ended.cpu_ns, runtime);
+	return pg_book_cpu(watch, runtime, w->scope == PG_SCOPE_THREAD);
+}
+
 SEC("tp_btf/sched_stat_runtime")
 int pg_sched_stat_runtime(__u64 *ctx)
 {
@@ -41,6 +52,12 @@ int pg_sched_stat_runtime(__u64 *ctx)
 	t = bpf_map_lookup_elem(&threads, &tid);
 	if (!t)
 		return 0;
+	if (t->exiting) {
+		for (int i = 0; i < PG_MEMBERSHIPS; i++)
+			if (t->departed[i])
+				pg_book_departed(t->departed[i], runtime);
+		return 0;
+	}
 	t->usage.cpu_ns += runtime;
 	if (t->watch)
 		pg_book_cpu(t->watch, runtime, 1);
@@ -52,6 +69,16 @@ int pg_sched_stat_runtime(__u64 *ctx)
 		if (p->member[i].watch)
 			pg_book_cpu(p->member[i].watch, runtime, 0);
 	return 0;
+}
+
+/* The thread has run for the last time. Its pid may be another's by now. */
+static __always_inline void pg_forget_thread(struct task_struct *task, struct pg_thread *t,
+					     __u32 tid)
+{
+	if (!t->exiting || t->start_ns != task->start_boottime)
+		return;
+	bpf_map_delete_elem(&threads, &tid);
+	pg_clear_if_forgotten(tid);
 }
 
 /* (preempt, prev, next, prev_state): the same since 5.18 (9c2136be0878). */
@@ -69,7 +96,9 @@ int pg_sched_switch(__u64 *ctx)
 		return 0;
 	now = bpf_ktime_get_ns();
 	t = prev_watched ? bpf_map_lookup_elem(&threads, &prev_tid) : NULL;
-	if (t)
+	if (t && ctx[3] & PG_TASK_DEAD)
+		pg_forget_thread(prev, t, prev_tid);
+	else if (t)
 		pg_switch_out(t, pg_off_state(ctx[0] & 1, (__u32)ctx[3]), pg_run_delay(prev), now);
 	t = next_watched ? bpf_map_lookup_elem(&threads, &next_tid) : NULL;
 	if (t)

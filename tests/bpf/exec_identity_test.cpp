@@ -23,7 +23,7 @@ class ExecIdentity : public Watched {
     std::vector<pg_thread> mine;
     auto all = programs().threads();
     for (const pg_thread& thread : all.value()) {
-      if (thread.tgid == static_cast<__u32>(pid)) {
+      if (thread.tgid == static_cast<__u32>(pid) && thread.exiting == 0) {
         mine.push_back(thread);
       }
     }

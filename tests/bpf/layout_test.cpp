@@ -54,7 +54,7 @@ const std::map<std::string, Layout> kContract = {
     LAYOUT(pg_process, start_ns, exec_ns, base_bytes, rss_bytes, rss_peak_bytes, remote_grown_bytes,
            remote_shrunk_bytes, tgid, parent_tgid, threads, flags, member, comm),
     LAYOUT(pg_thread, start_ns, off_since_ns, off_ns, run_delay_seen_ns, watch, tid, tgid,
-           off_state, padding, usage, comm),
+           off_state, exiting, usage, departed, comm),
     LAYOUT(pg_edge, abi, size, watch, at_ns),
     LAYOUT(pg_enrol, watch, enrolled, tgid, tid),
     LAYOUT(pg_trace_line, text),

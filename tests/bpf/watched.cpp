@@ -243,7 +243,7 @@ std::optional<pg_thread> Watched::thread(pid_t tid) {
   EXPECT_TRUE(threads.ok());
   if (threads) {
     for (const pg_thread& thread : threads.value()) {
-      if (thread.tid == static_cast<std::uint32_t>(tid)) {
+      if (thread.tid == static_cast<std::uint32_t>(tid) && thread.exiting == 0) {
         return thread;
       }
     }

@@ -312,7 +312,7 @@ Result<Usage> BpfSource::usage(WatchId id) {
   usage.total = watch->ended;
   core::Ns now = clock_.now();
   for (const pg_thread& thread : threads.value()) {
-    if (!pids.contains(static_cast<pid_t>(thread.tgid)) ||
+    if (thread.exiting != 0 || !pids.contains(static_cast<pid_t>(thread.tgid)) ||
         (watch->scope == PG_SCOPE_THREAD && thread.watch != id)) {
       continue;
     }
