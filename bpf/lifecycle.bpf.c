@@ -153,24 +153,26 @@ static __always_inline void pg_release_children(struct task_struct *task, __u32 
 	bpf_loop(PG_MAX_CHILDREN, pg_release_child, &children, 0);
 }
 
-/* By a thread that is not the leader: it takes over the leader's pid, so its entry moves. */
-static __always_inline void pg_rekey_thread(struct task_struct *task, __u32 old_tid, __u32 tid)
+/* By a thread that is not the leader: it takes over the leader's pid, so its entry moves. Not
+ * inlined: an entry on the stack of the hook, which calls deep, is more than some kernels allow. */
+PG_FUNCTION pg_rekey_thread(__u32 old_tid, __u32 tid, __u64 start_ns)
 {
 	struct pg_thread *t = bpf_map_lookup_elem(&threads, &old_tid);
 	struct pg_thread moved;
 
 	if (!t) {
 		bpf_map_delete_elem(&threads, &tid); /* the leader's */
-		return;
+		return 0;
 	}
 	moved = *t;
 	moved.tid = tid;
-	moved.start_ns = BPF_CORE_READ(task, start_boottime); /* taken over too */
+	moved.start_ns = start_ns; /* taken over too */
 	bpf_map_delete_elem(&threads, &old_tid);
 	pg_clear_watched(old_tid);
 	if (bpf_map_update_elem(&threads, &tid, &moved, BPF_ANY))
 		pg_count_loss(threads);
 	pg_set_watched(tid);
+	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -186,7 +188,7 @@ int pg_sched_process_exec(__u64 *ctx)
 	if (!pg_is_watched(tgid))
 		return 0;
 	if (old_tid != tid)
-		pg_rekey_thread(task, old_tid, tid);
+		pg_rekey_thread(old_tid, tid, BPF_CORE_READ(task, start_boottime));
 	p = bpf_map_lookup_elem(&processes, &tgid);
 	if (!p)
 		return 0;
