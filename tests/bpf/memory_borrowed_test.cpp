@@ -27,6 +27,7 @@ class MemoryBorrowed : public Watched {};
 [[gnu::noinline]] void vfork_child(const std::function<void()>& body) {
   const pid_t pid = ::vfork();
   if (pid == 0) {
+    limit_life();
     body();
     ::_exit(0);
   }
@@ -102,7 +103,7 @@ TEST_F(MemoryBorrowed, CloneVmChildOutlivesItsParent) {
     touch(map_pages(kParent), kParent);
     line.hear();
     const auto body = [&line] {
-      ::alarm(60);
+      outlive_parent();
       line.say(::getpid());
       line.hear();
       touch(map_pages(kMore), kMore);
@@ -130,11 +131,9 @@ TEST_F(MemoryBorrowed, CloneVmChildAndItsParentExecs) {
     touch(map_pages(kParent), kParent);
     line.hear();
     const auto body = [&line] {
-      ::alarm(60);
+      outlive_parent();
       line.say(::getpid());
-      for (;;) {
-        ::pause();
-      }
+      sleep_on();
     };
     clone_vm_child(body);
     line.hear();
@@ -157,11 +156,9 @@ TEST_F(MemoryBorrowed, OfTwoBorrowersOneInherits) {
     touch(map_pages(kParent), kParent);
     line.hear();
     const auto body = [&line] {
-      ::alarm(60);
+      outlive_parent();
       line.say(::getpid());
-      for (;;) {
-        ::pause();
-      }
+      sleep_on();
     };
     clone_vm_child(body);
     line.hear();

@@ -44,6 +44,7 @@ class ForkedChild : public MemorySharing {
       touch(map_pages(kParent), kParent);
       line.hear();
       const pid_t child = fork_child([&line] {
+        outlive_parent();
         line.say();
         line.hear();
         touch(map_pages(kMore), kMore);
@@ -116,11 +117,9 @@ void PrintTo(const ParentEnds& row, std::ostream* os) {
 class MemoryOfParentThatEnds : public MemorySharing,
                                public testing::WithParamInterface<ParentEnds> {};
 
-void sleep_on() {
-  ::alarm(60);
-  for (;;) {
-    ::pause();
-  }
+void outlive() {
+  outlive_parent();
+  sleep_on();
 }
 
 TEST_P(MemoryOfParentThatEnds, CountsForTheChild) {
@@ -159,12 +158,12 @@ void exec_sleeper() {
 const std::vector<ParentEnds> kWays = {
     {"Exits",
      [](Script& line) {
-       line.say(fork_child(sleep_on));
+       line.say(fork_child(outlive));
        line.hear();
      }},
     {"Execs",
      [](Script& line) {
-       line.say(fork_child(sleep_on));
+       line.say(fork_child(outlive));
        line.hear();
        exec_sleeper();
      },
@@ -172,7 +171,7 @@ const std::vector<ParentEnds> kWays = {
     {"ExitsAndAnotherThreadHadForked",
      [](Script& line) {
        std::thread other([&line] {
-         line.say(fork_child(sleep_on));
+         line.say(fork_child(outlive));
          ::pause();
        });
        line.hear();
@@ -181,7 +180,7 @@ const std::vector<ParentEnds> kWays = {
     {"EndsByTheLastThread",
      [](Script& line) {
        std::thread other([&line] {
-         line.say(fork_child(sleep_on));
+         line.say(fork_child(outlive));
          line.hear();
          end_thread();
        });
@@ -199,10 +198,7 @@ TEST_F(MemorySharing, SiblingOfItsForkerCountsAll) {
     line.hear();
     const pid_t forker = fork_child([&line] {
       touch(map_pages(kParent), kParent);
-      line.say(clone_child(CLONE_PARENT, [] {
-        ::alarm(60);
-        ::pause();
-      }));
+      line.say(clone_child(CLONE_PARENT, outlive));
       ::pause();
     });
     line.hear();

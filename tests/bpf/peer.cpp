@@ -192,6 +192,16 @@ pid_t fork_child(const std::function<void()>& body) {
   return clone_child(0, body);
 }
 
+pid_t fork_orphan(const std::function<void()>& body) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::alarm(kPeerLifeSeconds);
+    body();
+    ::_exit(0);
+  }
+  return pid;
+}
+
 pid_t clone_child(std::uint64_t flags, const std::function<void()>& body, pid_t wanted,
                   int cgroup_fd) {
   clone_args arguments{};
@@ -205,6 +215,7 @@ pid_t clone_child(std::uint64_t flags, const std::function<void()>& body, pid_t 
   }
   const auto pid = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof(arguments)));
   if (pid == 0) {
+    limit_life();
     body();
     ::_exit(0);
   }
@@ -215,10 +226,26 @@ pid_t clone_vm_child(const std::function<void()>& body) {
   constexpr std::uint64_t kStack = 256 * kKiB;
   auto* copy = new std::function<void()>(body);  // lives as long as the address space
   const auto run = [](void* argument) -> int {
+    limit_life();
     (*static_cast<std::function<void()>*>(argument))();
     ::_exit(0);
   };
   return ::clone(run, map_pages(kStack) + kStack, CLONE_VM | SIGCHLD, copy);
+}
+
+void limit_life() {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::alarm(kPeerLifeSeconds);
+}
+
+void outlive_parent() {
+  ::prctl(PR_SET_PDEATHSIG, 0);
+}
+
+void sleep_on() {
+  for (;;) {
+    ::pause();
+  }
 }
 
 void end_thread() {

@@ -80,13 +80,20 @@ class SharedInts {
 void wait_while(std::atomic<int>& number, int value);
 void wake_all(std::atomic<int>& number);
 
-// In a script: a forked child that runs `body` and ends. Returns its pid.
+// In a script: a forked child that runs `body` and ends. Returns its pid. As all of these it lives
+// for a minute at most and no longer than the thread that made it, unless it says outlive_parent().
 pid_t fork_child(const std::function<void()>& body);
+// The same; it outlives its parent from the start.
+pid_t fork_orphan(const std::function<void()>& body);
 // As fork_child with these clone flags (without CLONE_VM and CLONE_THREAD) and, if not 0, this pid.
 pid_t clone_child(std::uint64_t flags, const std::function<void()>& body, pid_t wanted = 0,
                   int cgroup_fd = -1);
 // In a script: a process in the same address space (CLONE_VM, no thread) that runs `body`.
 pid_t clone_vm_child(const std::function<void()>& body);
+void limit_life();  // for one that was made otherwise
+void outlive_parent();
+// Until something ends it.
+[[noreturn]] void sleep_on();
 // In a script: ends this thread only, also if it is the leader. No destructor runs.
 [[noreturn]] void end_thread();
 // Fresh pages, 4 KiB each, none touched. Fails the process if it cannot.

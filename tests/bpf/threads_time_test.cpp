@@ -72,6 +72,7 @@ TEST_F(ThreadsTime, Uninterruptible) {
     line.hear();
     const pid_t child = ::vfork();
     if (child == 0) {
+      limit_life();
       line.say();
       line.hear();
       ::_exit(0);

@@ -271,6 +271,9 @@ Result<std::vector<Member>> BpfSource::members(WatchId id) {
 // The kernel removes a process from its index while it still holds its pid. So if the entry is
 // there *after* the pidfd was opened, the pid had not been given to anybody else before.
 Result<sys::Fd> BpfSource::open_member(WatchId id, const Member& member) {
+  if (find(id) == nullptr) {
+    return Error("opening a member: no such watch", ENOENT);
+  }
   auto pidfd = sys::open_pidfd(member.pid);
   if (!pidfd) {
     return pidfd;
@@ -331,7 +334,8 @@ Result<Usage> BpfSource::usage(WatchId id) {
 
 core::Ns BpfSource::exec_time(WatchId id, pid_t pid) {
   auto process = programs_->process(static_cast<std::uint32_t>(pid));
-  return process && membership_of(*process, id) != nullptr ? process->exec_ns : 0;
+  const bool member = process && find(id) != nullptr && membership_of(*process, id) != nullptr;
+  return member ? process->exec_ns : 0;
 }
 
 // The memberships that still name the watch are void: its id is gone.
