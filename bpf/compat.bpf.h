@@ -108,7 +108,8 @@ static __attribute__((noinline)) __s64 pg_rss_pages_before_6_2(struct mm_struct 
 /* RSS of one part, in bytes; exact where pg_exact_sums says so. `me`: the current task if the
  * address space is its own, else NULL. Addresses, not pointers: only probes read them, since every
  * look through a kernel pointer costs the verifier a search of the kernel's whole BTF. */
-static __always_inline __u64 pg_rss_bytes(__u64 mm, __u32 part, __u64 me, int synced)
+__attribute__((weak)) __attribute__((noinline)) __u64 pg_rss_bytes(__u64 mm, __u32 part, __u64 me,
+								   int synced)
 {
 	/* The kernel counts swap entries between anon and shmem. */
 	__u32 i = part == PG_RSS_SHMEM ? 3 : part;

@@ -13,17 +13,22 @@
 #define pg_list_entry(ptr, type, member)                                                           \
 	((type *)((void *)(ptr)-bpf_core_field_offset(type, member)))
 
+PG_FUNCTION pg_degrade_for(__u64 watch)
+{
+	struct pg_watch *w = pg_watch_of(watch);
+
+	if (!w)
+		return 0;
+	__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
+	return pg_notify(w, bpf_ktime_get_ns());
+}
+
 /* Marks all watches of a process some part of which could not be entered. */
 PG_FUNCTION pg_degrade(struct pg_process *p)
 {
-	for (int i = 0; p && i < PG_MEMBERSHIPS; i++) {
-		struct pg_watch *w = pg_watch_of(p->member[i].watch);
-
-		if (!w)
-			continue;
-		__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
-		pg_notify(w, bpf_ktime_get_ns());
-	}
+	for (int i = 0; p && i < PG_MEMBERSHIPS; i++)
+		if (p->member[i].watch)
+			pg_degrade_for(p->member[i].watch);
 	return 0;
 }
 

@@ -238,6 +238,18 @@ PG_FUNCTION pg_keep_largest(struct pg_watch *w, const struct pg_thread *t)
 	return 0;
 }
 
+/* Gives what a thread used to one watch; false if it does not count there. */
+PG_FUNCTION pg_end_thread_for(__u64 watch, const struct pg_thread *t)
+{
+	struct pg_watch *w = pg_watch_of(watch);
+
+	if (!w || !t || (w->scope == PG_SCOPE_THREAD && t->watch != watch))
+		return 0;
+	pg_add_usage(&w->ended, &t->usage);
+	pg_keep_largest(w, t);
+	return 1;
+}
+
 /* A thread has ended: what it used goes to its watches. It still runs, to take down its address
  * space if it is the last; its entry stays for that (see pg_sched_switch). */
 static __always_inline void pg_end_thread(struct task_struct *task, struct pg_process *p, __u64 now)
@@ -255,14 +267,9 @@ static __always_inline void pg_end_thread(struct task_struct *task, struct pg_pr
 		__sync_fetch_and_or(&w->flags, PG_WATCH_EMPTY);
 		pg_notify(w, now);
 	}
-	for (int i = 0; p && i < PG_MEMBERSHIPS; i++) {
-		w = pg_watch_of(p->member[i].watch);
-		if (!w || (w->scope == PG_SCOPE_THREAD && t->watch != w->id))
-			continue;
-		pg_add_usage(&w->ended, &t->usage);
-		pg_keep_largest(w, t);
-		t->departed[i] = w->id;
-	}
+	for (int i = 0; p && i < PG_MEMBERSHIPS; i++)
+		if (p->member[i].watch && pg_end_thread_for(p->member[i].watch, t))
+			t->departed[i] = p->member[i].watch;
 }
 
 SEC("tp_btf/sched_process_exit")

@@ -173,6 +173,11 @@ PG_FUNCTION pg_book_quietly(struct pg_process *p, __u64 now)
 	return 0;
 }
 
+PG_FUNCTION pg_tell(__u64 watch)
+{
+	return pg_notify(pg_watch_of(watch), bpf_ktime_get_ns());
+}
+
 /* Tells user space of crossings that bookings of this process have made. */
 PG_FUNCTION pg_tell_crossings(struct pg_process *p)
 {
@@ -180,7 +185,8 @@ PG_FUNCTION pg_tell_crossings(struct pg_process *p)
 		return 0;
 	__sync_fetch_and_and(&p->flags, ~PG_PROCESS_CROSSED);
 	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		pg_notify(pg_watch_of(p->member[i].watch), bpf_ktime_get_ns());
+		if (p->member[i].watch)
+			pg_tell(p->member[i].watch);
 	return 0;
 }
 
@@ -228,6 +234,11 @@ static __always_inline int pg_is_member(const struct pg_process *p, __u64 watch)
 	return 0;
 }
 
+PG_FUNCTION pg_is_live(__u64 watch)
+{
+	return pg_watch_of(watch) != NULL;
+}
+
 /* Takes a membership that is free, or names a watch which is no more. */
 static __always_inline struct pg_membership *pg_claim_membership(struct pg_process *p)
 {
@@ -235,7 +246,7 @@ static __always_inline struct pg_membership *pg_claim_membership(struct pg_proce
 		struct pg_membership *m = &p->member[i];
 		__u64 seen = m->watch;
 
-		if (seen != PG_MEMBERSHIP_BUSY && !pg_watch_of(seen) &&
+		if (seen != PG_MEMBERSHIP_BUSY && !pg_is_live(seen) &&
 		    __sync_val_compare_and_swap(&m->watch, seen, PG_MEMBERSHIP_BUSY) == seen)
 			return m;
 	}
