@@ -50,9 +50,10 @@ void double_fork(Register& book) {
 // A child that has a child of its own by vfork: two that sign.
 void fork_that_vforks(Register& book) {
   fork_child([&book] {
+    const pid_t parent = ::getpid();
     const pid_t pid = ::vfork();
     if (pid == 0) {
-      limit_life();
+      limit_life(parent);
       book.sign(::getpid());
       ::_exit(0);
     }

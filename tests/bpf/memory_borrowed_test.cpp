@@ -25,9 +25,10 @@ class MemoryBorrowed : public Watched {};
 
 // A child made by vfork(2) proper: the parent waits until it ends or execs.
 [[gnu::noinline]] void vfork_child(const std::function<void()>& body) {
+  const pid_t parent = ::getpid();
   const pid_t pid = ::vfork();
   if (pid == 0) {
-    limit_life();
+    limit_life(parent);
     body();
     ::_exit(0);
   }

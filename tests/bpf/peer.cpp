@@ -213,9 +213,10 @@ pid_t clone_child(std::uint64_t flags, const std::function<void()>& body, pid_t 
     arguments.set_tid = reinterpret_cast<std::uintptr_t>(&wanted);
     arguments.set_tid_size = 1;
   }
+  const pid_t parent = (flags & CLONE_PARENT) != 0 ? ::getppid() : ::getpid();
   const auto pid = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof(arguments)));
   if (pid == 0) {
-    limit_life();
+    limit_life(parent);
     body();
     ::_exit(0);
   }
@@ -224,18 +225,26 @@ pid_t clone_child(std::uint64_t flags, const std::function<void()>& body, pid_t 
 
 pid_t clone_vm_child(const std::function<void()>& body) {
   constexpr std::uint64_t kStack = 256 * kKiB;
-  auto* copy = new std::function<void()>(body);  // lives as long as the address space
+  struct Start {
+    std::function<void()> body;
+    pid_t parent;
+  };
+  auto* start = new Start{body, ::getpid()};  // lives as long as the address space
   const auto run = [](void* argument) -> int {
-    limit_life();
-    (*static_cast<std::function<void()>*>(argument))();
+    const auto* mine = static_cast<const Start*>(argument);
+    limit_life(mine->parent);
+    mine->body();
     ::_exit(0);
   };
-  return ::clone(run, map_pages(kStack) + kStack, CLONE_VM | SIGCHLD, copy);
+  return ::clone(run, map_pages(kStack) + kStack, CLONE_VM | SIGCHLD, start);
 }
 
-void limit_life() {
+void limit_life(pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::alarm(kPeerLifeSeconds);
+  if (::getppid() != parent) {
+    ::_exit(kScriptFailed);  // it has ended before we said so
+  }
 }
 
 void outlive_parent() {

@@ -90,7 +90,7 @@ pid_t clone_child(std::uint64_t flags, const std::function<void()>& body, pid_t 
                   int cgroup_fd = -1);
 // In a script: a process in the same address space (CLONE_VM, no thread) that runs `body`.
 pid_t clone_vm_child(const std::function<void()>& body);
-void limit_life();  // for one that was made otherwise
+void limit_life(pid_t parent);  // for one that was made otherwise
 void outlive_parent();
 // Until something ends it.
 [[noreturn]] void sleep_on();

@@ -70,9 +70,10 @@ TEST_F(ThreadsTime, Asleep) {
 TEST_F(ThreadsTime, Uninterruptible) {
   Peer peer([](Script& line) {
     line.hear();
+    const pid_t parent = ::getpid();
     const pid_t child = ::vfork();
     if (child == 0) {
-      limit_life();
+      limit_life(parent);
       line.say();
       line.hear();
       ::_exit(0);
