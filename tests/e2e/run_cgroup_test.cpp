@@ -67,7 +67,7 @@ TEST(RunCgroup, MemoryIsCountedOverAll) {
   Subprocess held({.argv = {program("touch"), "48M", "--hold", "30"}});
   ASSERT_TRUE(wait_until([&] {
     const std::string rss = proc_status(held.pid(), "VmRSS");
-    return !rss.empty() && std::stol(rss) > 48 * 1024;
+    return !rss.empty() && std::stol(rss) > 48L * 1024;
   }));
   cgroup.add(held.pid());  // tasks that are there before the guard
   const Guarded guarded = run_guarded(Strings{"-m", "64M", "--cgroup", cgroup.path()} + kQuick,
@@ -82,7 +82,7 @@ TEST(RunCgroup, WhoMovesInCounts) {
   Subprocess big({.argv = {program("touch"), "100M", "--hold", "30"}});
   ASSERT_TRUE(wait_until([&] {
     const std::string rss = proc_status(big.pid(), "VmRSS");
-    return !rss.empty() && std::stol(rss) > 100 * 1024;
+    return !rss.empty() && std::stol(rss) > 100L * 1024;
   }));
   GuardedRun run(Strings{"-m", "64M", "--cgroup", cgroup.path()} + kQuick, {program("sleeper")});
   ASSERT_TRUE(run.process().wait_for_output("ready"));
@@ -99,7 +99,7 @@ TEST(RunCgroup, WhoMovesOutDoesNot) {
                  {program("touch"), "128M", "--hold", "3.5"});
   ASSERT_TRUE(wait_until([&] {
     const auto members = cgroup.members();
-    return !members.empty() && std::atol(proc_status(members[0], "VmRSS").c_str()) > 128 * 1024;
+    return !members.empty() && std::atol(proc_status(members[0], "VmRSS").c_str()) > 128L * 1024;
   }));
   TempCgroup elsewhere;
   elsewhere.add(cgroup.members()[0]);

@@ -44,7 +44,7 @@ int child(void*) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr size_t kStack = 256 * 1024;
+  constexpr size_t kStack = 1UL << 18;
   Args args(argc, argv);
   const size_t size = parse_bytes(args.next());
   more = parse_bytes(args.next());

@@ -63,7 +63,11 @@ int main(int argc, char** argv) {
     close_range(0, ~0U, 0);
   }
   const double end = seconds_now() + seconds;
-  for (double left = seconds; left > 0; left = end - seconds_now()) {
+  for (;;) {
+    const double left = end - seconds_now();
+    if (left <= 0) {
+      break;
+    }
     const timespec wait{
         static_cast<time_t>(left),
         static_cast<long>((left - static_cast<double>(static_cast<time_t>(left))) * 1e9)};
