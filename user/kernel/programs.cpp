@@ -11,6 +11,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 
 #include "kernel/decode.h"
 #include "kernel/map.h"
@@ -228,7 +229,12 @@ Result<void> LoadedPrograms::enrol(pg_enrol request) {
   if (link == nullptr) {
     return Error::system("attaching pg_enrol_tasks", errno);
   }
-  do {
+  for (int passes = 0; passes == 0 || shared.enrolled > 0; ++passes) {
+    // Whom the last passes waited for is being made, perhaps by a thread that waits for our CPU.
+    if (passes > 1) {
+      constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 100'000};
+      ::nanosleep(&kMoment, nullptr);
+    }
     request.enrolled = 0;
     shared = request;
     sys::Fd pass(bpf_iter_create(bpf_link__fd(link.get())));
@@ -242,7 +248,7 @@ Result<void> LoadedPrograms::enrol(pg_enrol request) {
         return Error::system("iterating over tasks", errno);
       }
     }
-  } while (shared.enrolled > 0);
+  }
   return {};
 }
 
