@@ -103,8 +103,10 @@ TEST(RunCpuReportThreads, AddUpToTheWhole) {
     spinning += thread["cpu_ns"] > 50'000'000 ? 1 : 0;
   }
   EXPECT_EQ(spinning, 4) << guarded.describe();
-  EXPECT_NEAR(of_threads, guarded.report["trip"]["observed"].get<double>() / 1e9, 0.03)
-      << guarded.describe();
+  // The threads are looked at a moment after the crossing, and run on until then.
+  const double observed = guarded.report["trip"]["observed"].get<double>() / 1e9;
+  EXPECT_GE(of_threads, observed - 0.03) << guarded.describe();
+  EXPECT_LE(of_threads, observed + 0.3) << guarded.describe();
 }
 
 }  // namespace

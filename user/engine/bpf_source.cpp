@@ -142,10 +142,13 @@ pg_watch* BpfSource::find(WatchId watch) {
   return &watches[slot_of(watch)];
 }
 
-// Fills a free slot; its id comes last, so that the kernel sees all of it or nothing.
+// Fills a free slot; its id comes last, so that the kernel sees all of it or nothing. Slots take
+// turns: a hook on another CPU may still be taking a member out of the watch that was released
+// last.
 Result<WatchId> BpfSource::allocate(const Target& target) {
   auto watches = programs_->watches();
-  for (std::size_t slot = 0; slot < watches.size(); slot++) {
+  for (std::size_t i = 0; i < watches.size(); i++) {
+    const std::size_t slot = (next_slot_ + i) % watches.size();
     pg_watch& watch = watches[slot];
     if (watch.id != 0) {
       continue;
@@ -157,6 +160,7 @@ Result<WatchId> BpfSource::allocate(const Target& target) {
     watch.flags = target.any_uid ? __u32{PG_WATCH_ANY_UID} : 0U;
     WatchId id = (static_cast<WatchId>(++generation_) << 32U) | slot;
     store(watch.id, static_cast<__u64>(id));
+    next_slot_ = slot + 1;
     return id;
   }
   return Error("no free watch: all " + std::to_string(watches.size()) + " are in use", ENOSPC);

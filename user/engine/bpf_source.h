@@ -62,6 +62,7 @@ class BpfSource final : public Source {
   std::unique_ptr<kernel::Programs> programs_;
   std::map<WatchId, Target> targets_;
   std::uint32_t generation_ = 0;
+  std::size_t next_slot_ = 0;
   std::uint64_t losses_seen_ = 0;
   std::string doom_error_;
 };
