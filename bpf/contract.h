@@ -153,8 +153,8 @@ struct pg_process {
 	__u64 remote_shrunk_bytes;
 	__u32 tgid;
 	__u32 parent_tgid;
-	__u32 threads;
-	__u32 flags; /* enum pg_process_flags */
+	__u32 threads; /* entered and not ended, and who works on this entry meanwhile */
+	__u32 flags;   /* enum pg_process_flags */
 	struct pg_membership member[PG_MEMBERSHIPS];
 	char comm[PG_COMM_LEN];
 };

@@ -94,7 +94,7 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct pg_watch *w = pg_watch_of(pg_enrol_request.watch);
 	struct pg_process *p;
-	__u64 now;
+	__u64 now, start_ns;
 	__u32 tgid;
 
 	if (!task || !w || task->pid != task->tgid || !pg_wanted(task, w))
@@ -106,11 +106,15 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 	if (BPF_CORE_READ(task, signal, live.counter) == 0)
 		return 0;
 	tgid = task->tgid;
+	start_ns = BPF_CORE_READ(task, start_boottime);
 	p = bpf_map_lookup_elem(&processes, &tgid);
-	if (!p || p->start_ns != BPF_CORE_READ(task, start_boottime))
+	if (!p || p->start_ns != start_ns)
 		p = pg_enrol(task);
+	else if (!pg_hold(p, start_ns))
+		return 0;
 	if (!p) {
-		__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
+		if (BPF_CORE_READ(task, signal, live.counter) != 0)
+			__sync_fetch_and_or(&w->flags, PG_WATCH_DEGRADED);
 		return 0;
 	}
 	/* Also for a known one: the memory program may not have been attached until now. */
@@ -120,7 +124,7 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 	if (w->scope != PG_SCOPE_THREAD || pg_watch_thread(w, tgid))
 		pg_enrol_request.enrolled += pg_join(p, w->id);
 	pg_book_process(p, now);
-	pg_end_if_dead(task, p, now);
+	pg_enrolled(task, p, now);
 	return 0;
 }
 

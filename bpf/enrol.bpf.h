@@ -32,17 +32,6 @@ PG_FUNCTION pg_degrade(struct pg_process *p)
 	return 0;
 }
 
-/* A thread leaves its process; false if somebody has done that. p->threads counts those that have
- * not. */
-static __always_inline int pg_depart(struct pg_thread *t, struct pg_process *p)
-{
-	if (__sync_lock_test_and_set(&t->exiting, 1))
-		return 0;
-	if (p)
-		__sync_fetch_and_add(&p->threads, -1);
-	return 1;
-}
-
 /* The task comes from a hook or from walking a list: it is only read through probes. One that is
  * about to end is not entered: its exit may have been here already. So we look again once the entry
  * can be seen; an exit after that finds it. */
@@ -78,8 +67,10 @@ PG_FUNCTION pg_enter_thread(__u64 address, struct pg_process *p)
 		t->off_state = pg_off_state(0, BPF_CORE_READ(task, __state));
 	}
 	pg_set_watched(tid);
-	if (pg_is_exiting(task) && pg_depart(t, p))
+	if (pg_is_exiting(task) && !__sync_lock_test_and_set(&t->exiting, 1)) {
 		bpf_map_delete_elem(&threads, &tid);
+		pg_let_go(p, bpf_ktime_get_ns());
+	}
 	return 0;
 }
 
@@ -123,7 +114,8 @@ static __always_inline __u64 pg_mm_of(struct task_struct *leader)
 }
 
 /* Enters a process that is already running, with all its threads. The entry and its bit come first:
- * a thread made meanwhile is either in the list already or sees the bit in task_newtask. */
+ * a thread made meanwhile is either in the list already or sees the bit in task_newtask. The caller
+ * has hold of it, and lets it go by pg_enrolled(). */
 static __always_inline struct pg_process *pg_enrol(struct task_struct *leader)
 {
 	struct signal_struct *signal = BPF_CORE_READ(leader, signal);
@@ -137,6 +129,8 @@ static __always_inline struct pg_process *pg_enrol(struct task_struct *leader)
 		pg_count_loss(processes);
 		return NULL;
 	}
+	if (!pg_hold(p, BPF_CORE_READ(leader, start_boottime)))
+		return NULL;
 	pg_set_watched(tgid);
 	pg_read_rss(p, pg_mm_of(leader), 0);
 	walk.tgid = tgid;
@@ -144,36 +138,12 @@ static __always_inline struct pg_process *pg_enrol(struct task_struct *leader)
 	return p;
 }
 
-/* Ends the entry of a dead process, when no thread of it is entered any more: the hook of its last
- * thread may come before another's. One caller wins. */
-PG_FUNCTION pg_end_process(struct pg_process *p, __u64 now)
+/* After an enrolment. A process that died meanwhile ends now: its exit may not have seen it. */
+static __always_inline void pg_enrolled(struct task_struct *leader, struct pg_process *p, __u64 now)
 {
-	__u32 tgid;
-
-	if (!p || !(PG_LOAD(p->flags) & PG_PROCESS_DEAD) || (__s32)PG_LOAD(p->threads) > 0)
-		return 0;
-	if (__sync_fetch_and_or(&p->flags, PG_PROCESS_ENDED) & PG_PROCESS_ENDED)
-		return 0;
-	tgid = p->tgid;
-	for (int i = 0; i < PG_MEMBERSHIPS; i++)
-		pg_leave(&p->member[i], now);
-	bpf_map_delete_elem(&processes, &tgid);
-	pg_clear_if_forgotten(tgid);
-	return 0;
-}
-
-/* After an enrolment: a process that died meanwhile, its exit not having seen it, ends now; one
- * that was ended beside us leaves what it joined after that. */
-static __always_inline void pg_end_if_dead(struct task_struct *leader, struct pg_process *p,
-					   __u64 now)
-{
-	if (BPF_CORE_READ(leader, signal, live.counter) != 0)
-		return;
-	__sync_fetch_and_or(&p->flags, PG_PROCESS_DEAD);
-	pg_end_process(p, now);
-	if (PG_LOAD(p->flags) & PG_PROCESS_ENDED)
-		for (int i = 0; i < PG_MEMBERSHIPS; i++)
-			pg_leave(&p->member[i], now);
+	if (BPF_CORE_READ(leader, signal, live.counter) == 0)
+		__sync_fetch_and_or(&p->flags, PG_PROCESS_DEAD);
+	pg_let_go(p, now);
 }
 
 /* Ends the memberships in cgroups that the process has moved out of. */

@@ -125,7 +125,7 @@ static long pg_release_child(__u32 index, struct pg_children *children)
 	tgid = BPF_CORE_READ(child, tgid);
 	if (pg_is_watched(tgid))
 		p = bpf_map_lookup_elem(&processes, &tgid);
-	if (!p)
+	if (!p || !pg_hold(p, BPF_CORE_READ(child, start_boottime)))
 		return 0;
 	now = bpf_ktime_get_ns();
 	mm = BPF_CORE_READ(child, mm);
@@ -140,6 +140,7 @@ static long pg_release_child(__u32 index, struct pg_children *children)
 		pg_read_rss(p, (__u64)mm, 0);
 		pg_book_process(p, now);
 	}
+	pg_let_go(p, now);
 	return 0;
 }
 
@@ -252,14 +253,14 @@ PG_FUNCTION pg_end_thread_for(__u64 watch, const struct pg_thread *t)
 
 /* A thread has ended: what it used goes to its watches. It still runs, to take down its address
  * space if it is the last; its entry stays for that (see pg_sched_switch). */
-static __always_inline void pg_end_thread(struct task_struct *task, struct pg_process *p, __u64 now)
+static __always_inline int pg_end_thread(struct task_struct *task, struct pg_process *p, __u64 now)
 {
 	__u32 tid = task->pid;
 	struct pg_thread *t = bpf_map_lookup_elem(&threads, &tid);
 	struct pg_watch *w;
 
-	if (!t || !pg_depart(t, p))
-		return;
+	if (!t || __sync_lock_test_and_set(&t->exiting, 1))
+		return 0;
 	pg_divide_off_time(t, pg_run_delay(task));
 	BPF_CORE_READ_STR_INTO(&t->comm, task, comm); /* it may have named itself */
 	w = pg_watch_of(t->watch);
@@ -270,6 +271,9 @@ static __always_inline void pg_end_thread(struct task_struct *task, struct pg_pr
 	for (int i = 0; p && i < PG_MEMBERSHIPS; i++)
 		if (p->member[i].watch && pg_end_thread_for(p->member[i].watch, t))
 			t->departed[i] = p->member[i].watch;
+	if (p)
+		pg_let_go(p, now);
+	return 1;
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -291,8 +295,8 @@ int pg_sched_process_exit(__u64 *ctx)
 	/* Else the kernel gives the thread's children to another thread of the process. */
 	if (dead || pg_group_exits(task))
 		pg_release_children(task, tgid);
-	pg_end_thread(task, p, now);
-	pg_end_process(p, now);
+	if (!pg_end_thread(task, p, now)) /* there was no room for its entry */
+		pg_end_process(p, now);
 	return 0;
 }
 
@@ -311,16 +315,20 @@ int pg_cgroup_attach_task(__u64 *ctx)
 	now = bpf_ktime_get_ns();
 	p = pg_is_watched(tgid) ? bpf_map_lookup_elem(&processes, &tgid) : NULL;
 	if (p) {
+		if (!pg_hold(p, BPF_CORE_READ(task, start_boottime)))
+			return 0;
 		pg_leave_cgroups(p, cgroup, now);
 	} else if (pg_is_guarded_cgroup(cgroup)) {
 		p = pg_enrol(task);
 	} else {
 		return 0;
 	}
-	pg_join_cgroups(p, cgroup);
+	if (p || BPF_CORE_READ(task, signal, live.counter) != 0)
+		pg_join_cgroups(p, cgroup);
+	if (!p)
+		return 0;
 	pg_book_process(p, now);
-	if (p)
-		pg_end_if_dead(task, p, now);
+	pg_enrolled(task, p, now);
 	return 0;
 }
 

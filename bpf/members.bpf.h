@@ -358,6 +358,51 @@ static __always_inline void pg_clear_if_forgotten(__u32 pid)
 		pg_clear_watched(pid);
 }
 
+/* Ends the entry of a dead process that nobody holds. Each of its threads does until its exit has
+ * been told (the last thread's may be told before another's), and so does who works on another's
+ * entry: an entry that is taken out is another process's at once. One caller wins. */
+PG_FUNCTION pg_end_process(struct pg_process *p, __u64 now)
+{
+	__u32 tgid;
+
+	for (int look = 0; look < 8; look++) {
+		if (!p || !(PG_LOAD(p->flags) & PG_PROCESS_DEAD) || (__s32)PG_LOAD(p->threads) > 0)
+			return 0;
+		if (__sync_fetch_and_or(&p->flags, PG_PROCESS_ENDED) & PG_PROCESS_ENDED)
+			return 0;
+		if ((__s32)PG_LOAD(p->threads) <= 0)
+			break;
+		/* Somebody took hold of it just before. He ends it, or we do in the next look. */
+		__sync_fetch_and_and(&p->flags, ~PG_PROCESS_ENDED);
+	}
+	if (!p)
+		return 0;
+	tgid = p->tgid;
+	for (int i = 0; i < PG_MEMBERSHIPS; i++)
+		pg_leave(&p->member[i], now);
+	bpf_map_delete_elem(&processes, &tgid);
+	pg_clear_if_forgotten(tgid);
+	return 0;
+}
+
+static __always_inline void pg_let_go(struct pg_process *p, __u64 now)
+{
+	__sync_fetch_and_add(&p->threads, -1);
+	pg_end_process(p, now);
+}
+
+/* Takes hold of a process that is not the current one; false if it has ended. */
+static __always_inline int pg_hold(struct pg_process *p, __u64 start_ns)
+{
+	__u32 before = __sync_fetch_and_add(&p->threads, 1);
+
+	barrier_var(before); /* with its value the addition is a barrier */
+	if (!(PG_LOAD(p->flags) & PG_PROCESS_ENDED) && PG_LOAD(p->start_ns) == start_ns)
+		return 1;
+	pg_let_go(p, 0);
+	return 0;
+}
+
 #define PG_CGROUP_DEPTH 24 /* levels above a task that are looked at */
 
 /* A task's own cgroup in the v2 hierarchy, as a number: functions take no kernel pointers. */

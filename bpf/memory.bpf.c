@@ -89,11 +89,11 @@ int pg_rss_stat(__u64 *ctx)
 {
 	struct mm_struct *mm = (struct mm_struct *)ctx[0];
 	__u32 part = pg_rss_part((__u32)ctx[1]);
-	struct task_struct *owner = pg_mm_owner(mm);
+	struct task_struct *owner = pg_mm_owner(mm), *me;
 	struct pg_process *p;
 	__u32 tgid;
 	__s64 delta;
-	int own;
+	int own, foreign;
 
 	if (!owner)
 		return 0;
@@ -103,7 +103,12 @@ int pg_rss_stat(__u64 *ctx)
 	p = bpf_map_lookup_elem(&processes, &tgid);
 	if (!p)
 		return 0;
-	own = (bpf_get_current_pid_tgid() >> 32) == tgid;
+	me = bpf_get_current_task_btf();
+	own = me->tgid == tgid;
+	/* A thread whose exit has been told holds its process no more. */
+	foreign = !own || me->flags & PG_PF_EXITING;
+	if (foreign && !pg_hold(p, owner->group_leader->start_boottime))
+		return 0;
 	/* It has outlived the process whose address space it borrowed, or has a new one. */
 	if (p->flags & PG_PROCESS_BORROWS_MM) {
 		__sync_fetch_and_and(&p->flags, ~PG_PROCESS_BORROWS_MM);
@@ -119,6 +124,8 @@ int pg_rss_stat(__u64 *ctx)
 	if (own)
 		pg_steps_current(p);
 	pg_tell_crossings(p);
+	if (foreign)
+		pg_let_go(p, bpf_ktime_get_ns());
 	return 0;
 }
 
