@@ -236,7 +236,7 @@ Result<Rows> measure_hooks(const Settings& settings) {
   const Hook hooks[] = {
       {"hook rss_stat", "pg_rss_stat", grow_and_shrink, programs.empty_rss_stat,
        programs.census_rss_stat,
-       "the exact sum: a bpf_probe_read_kernel() of about 35 ns a CPU, and two more"},
+       "two map look-ups, the exact sum over all CPUs, and the booking by atomic operations"},
       {"hook sched_switch", "pg_sched_switch", switch_threads, programs.empty_switch,
        programs.census_switch,
        "both threads are guarded: two look-ups, two clock readings, a probe read"},
