@@ -13,6 +13,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tests/support/signals.h"
+
 namespace procguard::test {
 
 class Child {
@@ -26,6 +28,7 @@ class Child {
     }
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      reset_signals();
       if (::getppid() == parent) {
         body();
       }

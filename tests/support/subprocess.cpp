@@ -16,6 +16,8 @@
 #include <fstream>
 #include <memory>
 
+#include "tests/support/signals.h"
+
 namespace procguard::test {
 namespace {
 
@@ -73,24 +75,6 @@ bool make_pipe(sys::Fd& read_end, sys::Fd& write_end) {
   read_end.reset(fds[0]);
   write_end.reset(fds[1]);
   return true;
-}
-
-// By the system call: the C library does not let its own two signals be set back, which whoever
-// runs the tests may have had ignored.
-void reset_signals() {
-  struct {
-    void (*handler)(int) = SIG_DFL;
-    unsigned long flags = 0;
-    void (*restorer)() = nullptr;
-    std::uint64_t mask = 0;
-  } action;
-  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
-    ::syscall(SYS_rt_sigaction, signal, &action, nullptr,
-              sizeof(action.mask));  // fails for KILL, STOP
-  }
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 }  // namespace
