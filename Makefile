@@ -27,7 +27,7 @@ BPF_ARCH := $(if $(filter aarch64,$(ARCH)),arm64,x86)
 WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wunused -Werror
 CXXFLAGS ?= -O2 -g
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CPP_FLAGS := -I. -Iuser -I$(GEN) -DPROCGUARD_VERSION='"$(VERSION)"'
+CPP_FLAGS := -I. -Iuser -Iuser/client/include -I$(GEN) -DPROCGUARD_VERSION='"$(VERSION)"'
 CXX_ALL = -std=c++20 $(CXXFLAGS) $(WARN) -fPIC -pthread $(SANFLAGS) $(CPP_FLAGS)
 LDLIBS := -lbpf -lelf -lz
 BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Werror -Wno-missing-declarations -Ibpf -Ivmlinux

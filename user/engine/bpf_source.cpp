@@ -2,7 +2,6 @@
 #include "engine/bpf_source.h"
 
 #include <cerrno>
-#include <set>
 
 #include "bpf/account.h"
 #include "core/event_text.h"
@@ -115,14 +114,17 @@ Result<std::unique_ptr<BpfSource>> BpfSource::create(const core::Clock& clock,
   if (!programs) {
     return programs.error();
   }
-  return over(clock, std::move(programs).value(), options.account_memory);
+  return over(clock, std::move(programs).value(), options.account_memory, options.account_time);
 }
 
 Result<std::unique_ptr<BpfSource>> BpfSource::over(const core::Clock& clock,
                                                    std::unique_ptr<kernel::Programs> programs,
-                                                   bool account_memory) {
+                                                   bool account_memory, bool account_time) {
   std::unique_ptr<BpfSource> source(new BpfSource(clock, std::move(programs)));
-  std::vector<Group> groups{Group::kLifecycle, Group::kScheduler};
+  std::vector<Group> groups{Group::kLifecycle};
+  if (account_time) {
+    groups.push_back(Group::kScheduler);
+  }
   if (account_memory) {
     groups.push_back(Group::kMemory);
   }
@@ -198,14 +200,16 @@ Result<void> BpfSource::set_thresholds(WatchId id, const Thresholds& thresholds)
   if (watch == nullptr) {
     return Error("setting thresholds: no such watch", ENOENT);
   }
-  if (thresholds.memory[0].bytes != 0 || thresholds.memory[1].bytes != 0) {
+  const bool memory = thresholds.memory[0].bytes != 0 || thresholds.memory[1].bytes != 0;
+  if (memory && !memory_read_.contains(id)) {
     if (auto attached = programs_->attach(Group::kMemory); !attached) {
       return attached;
     }
-    // What the members grew to before anybody looked.
+    // What the members grew to before anybody looked. From now on their sums are kept.
     if (auto enrolled = programs_->enrol(enrol_request(id, targets_[id])); !enrolled) {
       return enrolled;
     }
+    memory_read_.insert(id);
   }
   for (int i = 0; i < 2; i++) {
     store(watch->memory[i].signal, static_cast<__u32>(thresholds.memory[i].kernel_signal));
@@ -239,6 +243,11 @@ Result<Levels> BpfSource::levels(WatchId id) {
   levels.memory[1] = state_of(watch->memory[1]);
   levels.cpu = state_of(watch->cpu);
   return levels;
+}
+
+const __s64* BpfSource::memory_level(WatchId id) {
+  pg_watch* watch = find(id);
+  return watch == nullptr ? nullptr : &watch->memory_bytes;
 }
 
 void BpfSource::take_over(WatchId id) {
@@ -353,6 +362,7 @@ void BpfSource::release(WatchId id) {
   }
   store(watch->id, __u64{0});
   targets_.erase(id);
+  memory_read_.erase(id);
   for (const pg_watch& other : programs_->watches()) {
     if (other.id != 0 && (other.flags & PG_WATCH_DOOMED) != 0) {
       return;

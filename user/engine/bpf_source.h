@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ namespace procguard::engine {
 struct BpfSourceOptions {
   kernel::LoadOptions load;
   bool account_memory = false;  // attach the memory program even without a memory threshold
+  bool account_time = true;     // attach the scheduler program: CPU limits, times in usage()
 };
 
 class BpfSource final : public Source {
@@ -28,7 +30,7 @@ class BpfSource final : public Source {
   // The same with programs that are loaded already.
   static Result<std::unique_ptr<BpfSource>> over(const core::Clock& clock,
                                                  std::unique_ptr<kernel::Programs> programs,
-                                                 bool account_memory);
+                                                 bool account_memory, bool account_time = true);
 
   const char* name() const override { return "bpf"; }
   const char* membership() const override { return "bpf"; }
@@ -38,6 +40,9 @@ class BpfSource final : public Source {
   Result<WatchId> watch(const Target& target) override;
   Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) override;
   Result<Levels> levels(WatchId watch) override;
+  // Where the kernel keeps Levels::memory_bytes of this watch, to be loaded atomically by any
+  // thread while the watch lives; nullptr: no such watch.
+  const __s64* memory_level(WatchId watch);
   void take_over(WatchId watch) override;
   Result<std::vector<Member>> members(WatchId watch) override;
   Result<sys::Fd> open_member(WatchId watch, const Member& member) override;
@@ -61,6 +66,7 @@ class BpfSource final : public Source {
   const core::Clock& clock_;
   std::unique_ptr<kernel::Programs> programs_;
   std::map<WatchId, Target> targets_;
+  std::set<WatchId> memory_read_;  // what their members had grown to was read once
   std::uint32_t generation_ = 0;
   std::size_t next_slot_ = 0;
   std::uint64_t losses_seen_ = 0;

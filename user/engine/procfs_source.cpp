@@ -228,6 +228,11 @@ core::Ns ProcfsSource::next_look(const Watch& watch, core::Ns now) const {
   return wait == core::kNever ? core::kNever : now + wait;
 }
 
+void ProcfsSource::set_check_interval(core::Ns interval) {
+  options_.check_interval = interval;
+  options_.min_interval = std::min(options_.min_interval, interval);
+}
+
 // Half the time to the limit at the present growth; and not yet seldom when it has just begun,
 // which is when programs grow.
 core::Ns ProcfsSource::memory_wait(const Watch& watch, core::Ns now) const {

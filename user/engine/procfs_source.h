@@ -46,6 +46,8 @@ class ProcfsSource final : public Source {
   int event_fd() const override { return epoll_.get(); }
   std::vector<WatchId> drain() override;
   core::Ns next_check(core::Ns now) override;
+  // From the next look on; see ProcfsOptions. Below its least interval it is that, too.
+  void set_check_interval(core::Ns interval);
   void trace(const pg_event&) override {}
   void publish(const pg_guard&) override {}
 
@@ -66,7 +68,7 @@ class ProcfsSource final : public Source {
   core::Ns cpu_wait(const Watch& watch) const;
 
   const core::Clock& clock_;
-  const ProcfsOptions options_;
+  ProcfsOptions options_;
   sys::Fd epoll_;
   WatchId next_id_ = 1;
   std::map<WatchId, std::unique_ptr<Watch>> watches_;

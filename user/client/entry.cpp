@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/entry.h"
+
+#include "client/thread.h"
+
+namespace procguard::client {
+
+// A holder takes a step, which is some system calls long. The bit tells it to wake us.
+bool Entry::await(std::uint64_t generation) {
+  while (!hold(generation)) {
+    std::uint64_t seen = state.load(std::memory_order_acquire);
+    if (!is_entered(seen, generation)) {
+      return false;
+    }
+    if (phase_of(seen) == kHeld && state.compare_exchange_strong(seen, seen | kAwaited)) {
+      state.wait(seen | kAwaited, std::memory_order_acquire);
+    }
+  }
+  return true;
+}
+
+void Entry::let_go() {
+  const std::uint64_t held = state.load(std::memory_order_relaxed);
+  const std::uint64_t before =
+      state.exchange(word(generation_of(held), kEntered), std::memory_order_acq_rel);
+  if ((before & kAwaited) != 0) {
+    state.notify_all();
+  }
+}
+
+bool Entry::begin_leave(std::uint64_t generation) {
+  std::uint64_t expected = word(generation, kEntered);
+  const std::uint64_t leaving = word(generation, kLeaving);
+  if (state.compare_exchange_strong(expected, leaving, std::memory_order_acq_rel)) {
+    return true;
+  }
+  if (!await(generation)) {
+    return false;
+  }
+  // Held by us. Another one that waits to leave finds it left.
+  if ((state.exchange(leaving, std::memory_order_acq_rel) & kAwaited) != 0) {
+    state.notify_all();
+  }
+  return true;
+}
+
+bool Entry::set_pending() {
+  if (pending.exchange(1, std::memory_order_acq_rel) != 0) {
+    return false;
+  }
+  if (guard->pull) {
+    thread->pending.fetch_add(1, std::memory_order_release);
+  }
+  return true;
+}
+
+bool Entry::clear_pending() {
+  if (pending.load(std::memory_order_relaxed) == 0 ||
+      pending.exchange(0, std::memory_order_acq_rel) == 0) {
+    return false;
+  }
+  if (guard->pull) {
+    thread->pending.fetch_sub(1, std::memory_order_release);
+  }
+  return true;
+}
+
+}  // namespace procguard::client

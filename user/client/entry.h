@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entry: one guard entered by one thread. A slot that is used again and again and never freed, so
+// that a stale handle or a late look of the monitor finds a slot of another generation, not freed
+// memory.
+//
+// Its state word is all the synchronisation there is:
+//
+//   kFree ──enter──► kEntered ──leave──► kLeaving ──► kFree of the next generation
+//                     │    ▲
+//                 hold│    │let_go      held: the monitor takes a step, or the thread takes up
+//                     ▼    │            what is pending. Whoever leaves waits until it is let go;
+//                     kHeld             so no step begins after leaving has begun to return.
+//
+// Fields that are not atomic are the enterer's while kFree, then read only; or the holder's.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "bpf/contract.h"
+#include "client/guard.h"
+#include "core/clock.h"
+
+namespace procguard::client {
+
+struct Thread;
+
+enum Phase : std::uint64_t { kFree = 0, kEntered = 1, kHeld = 2, kLeaving = 3 };
+inline constexpr std::uint64_t kPhaseMask = 3;
+inline constexpr std::uint64_t kAwaited = 4;  // with kHeld: somebody waits to leave
+inline constexpr unsigned kGenerationShift = 3;
+
+inline constexpr std::uint64_t word(std::uint64_t generation, Phase phase) {
+  return (generation << kGenerationShift) | phase;
+}
+
+struct alignas(64) Entry {
+  std::atomic<std::uint64_t> state{word(1, kFree)};
+  std::atomic<std::uint64_t> since_ns{0};  // entered, or last progress
+  // For the monitor's look without holding: kNever = no such limit. Relaxed: the looker holds the
+  // entry before it acts on them.
+  std::atomic<std::uint64_t> timeout_ns{core::kNever};
+  std::atomic<std::uint64_t> memory_bytes{core::kNever};  // absolute
+  std::atomic<std::uint64_t> check_ns{core::kNever};      // how stale a reading of it may be
+  std::atomic<std::uint32_t> pending{0};                  // an exception waits to be taken up
+
+  Guard* guard = nullptr;
+  Thread* thread = nullptr;
+  void* user = nullptr;
+  core::Ns entered_ns = 0;
+  std::uint64_t rss_at_entry = 0;
+
+  procguard_trip trip{};  // the exception that is pending; the holder's
+
+  // The monitor's own, about the generation it knows.
+  std::uint64_t known = 0;
+  pg_guard machine{};
+  core::Ns progress_seen = 0;
+  core::Ns due_ns = core::kNever;
+  core::Ns over_since_ns = 0;
+  core::Ns nudge_ns = core::kNever;  // when a blocking system call is to be broken once more
+  core::Ns nudge_wait = 0;
+
+  // kEntered -> kHeld. False: it is another generation, is held, or is being left.
+  bool hold(std::uint64_t generation) {
+    std::uint64_t expected = word(generation, kEntered);
+    return state.compare_exchange_strong(expected, word(generation, kHeld),
+                                         std::memory_order_acq_rel, std::memory_order_relaxed);
+  }
+  // hold(), and waits where it is held: for the entry's own thread, not the monitor.
+  bool await(std::uint64_t generation);
+  void let_go();
+  // kEntered -> kLeaving, after waiting for a holder. False: it was left already.
+  bool begin_leave(std::uint64_t generation);
+  void end_leave(std::uint64_t generation) {
+    state.store(word(generation + 1, kFree), std::memory_order_release);
+  }
+  // Sets or clears `pending`, and keeps the thread's count in step; true if it changed.
+  bool set_pending();
+  bool clear_pending();
+};
+
+inline std::uint64_t generation_of(std::uint64_t state) {
+  return state >> kGenerationShift;
+}
+inline Phase phase_of(std::uint64_t state) {
+  return static_cast<Phase>(state & kPhaseMask);
+}
+inline bool is_entered(std::uint64_t state, std::uint64_t generation) {
+  return generation_of(state) == generation &&
+         (phase_of(state) == kEntered || phase_of(state) == kHeld);
+}
+
+}  // namespace procguard::client

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/monitor.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "client/native_thread.h"
+#include "client/thread.h"
+#include "sys/sched_fifo.h"
+
+namespace procguard::client {
+namespace {
+
+// After the last memory guard was left the monitor has to look within this time.
+constexpr core::Ns kLookAfterLeave = 10 * core::kSecond;
+
+}  // namespace
+
+Monitor& Monitor::instance() {
+  static Monitor* const monitor = new Monitor;
+  return *monitor;
+}
+
+Monitor::Monitor() {
+  pthread_atfork(&Monitor::before_fork, &Monitor::after_fork_in_parent,
+                 &Monitor::after_fork_in_child);
+}
+
+Result<void> Monitor::ensure_started() {
+  if (started_.load(std::memory_order_acquire)) {
+    return {};
+  }
+  const std::lock_guard lock(start_);
+  if (started_.load(std::memory_order_relaxed)) {
+    return {};
+  }
+  auto loop = sys::EventLoop::create();
+  if (!loop) {
+    return loop.error();
+  }
+  sys::Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) {
+    return Error::system("eventfd", errno);
+  }
+  loop_.emplace(std::move(loop).value());
+  wake_ = std::move(wake);
+  followed_fd_ = -1;
+  loop_->on_timer([] {});
+  auto added = loop_->add(wake_.get(), EPOLLIN, [this](std::uint32_t) {
+    std::uint64_t count = 0;
+    static_cast<void>(::read(wake_.get(), &count, sizeof(count)));
+  });
+  if (!added) {
+    return added;
+  }
+  wake_fd_ = wake_.get();
+  auto begun = start_native_thread("procguard", &Monitor::run, this);
+  started_.store(begun.ok(), std::memory_order_release);
+  return begun;
+}
+
+int Monitor::enter(Guard& guard, void* user, procguard_entry& handle) {
+  handle = {};
+  Thread* thread = this_thread();
+  if (thread == nullptr || !ensure_started()) {
+    return EAGAIN;
+  }
+  const bool memory = guard.resource != PG_TIMEOUT;
+  std::uint64_t rss = 0;
+  if (const int error = memory ? enter_memory(rss) : 0; error != 0) {
+    return error;
+  }
+  thread->trim();
+  Entry* entry = thread->free_entry();
+  if (entry == nullptr) {
+    if (memory) {
+      left_memory();
+    }
+    return EAGAIN;
+  }
+  hold(guard);
+  const core::Ns now = clock_.now();
+  const std::uint64_t generation = generation_of(entry->state.load(std::memory_order_relaxed));
+  std::uint64_t limit = core::kNever;
+  if (memory) {
+    limit = core::saturating_add(guard.begin.limit[guard.resource].limit,
+                                 guard.resource == PG_MEMORY_GROWTH ? rss : 0);
+  }
+  const core::Ns timeout = memory ? core::kNever : guard.limit;
+  entry->guard = &guard;
+  entry->thread = thread;
+  entry->user = user;
+  entry->entered_ns = now;
+  entry->rss_at_entry = rss;
+  entry->since_ns.store(now, std::memory_order_relaxed);
+  entry->timeout_ns.store(timeout, std::memory_order_relaxed);
+  entry->memory_bytes.store(limit, std::memory_order_relaxed);
+  entry->check_ns.store(guard.check_interval, std::memory_order_relaxed);
+  handle = {entry, generation};
+  thread->stack.push_back(handle);
+  entry->state.store(word(generation, kEntered), std::memory_order_seq_cst);
+  tell(core::saturating_add(now, timeout), limit);
+  return 0;
+}
+
+int Monitor::enter_memory(std::uint64_t& rss) {
+  if (memory_.use() != 0) {
+    wake();
+    if (const int error = memory_.wait_until_started(); error != 0) {
+      memory_.end_use();
+      return error;
+    }
+  }
+  rss = memory_.rss_bytes();
+  return 0;
+}
+
+int Monitor::leave(procguard_entry handle, procguard_trip* withdrawn) {
+  Entry* entry = slot_of(handle);
+  if (entry == nullptr || !entry->begin_leave(handle.generation)) {
+    return -1;
+  }
+  Thread* mine = this_thread_if_known();
+  if (entry->thread == mine && mine != nullptr) {
+    mine->forget(handle);
+  }
+  Guard* guard = entry->guard;
+  const bool pending = entry->clear_pending();
+  if (pending) {
+    entry->trip.withdrawn = 1;
+    if (withdrawn != nullptr) {
+      *withdrawn = entry->trip;
+    }
+    const std::lock_guard lock(trips_mutex());
+    if (guard->last_trip.at_ns == entry->trip.at_ns) {  // and not a later one, of another entry
+      guard->last_trip.withdrawn = 1;
+    }
+  }
+  entry->guard = nullptr;
+  entry->end_leave(handle.generation);
+  if (guard->resource != PG_TIMEOUT) {
+    left_memory();
+  }
+  give_up(guard);
+  return pending ? 1 : 0;
+}
+
+void Monitor::left_memory() {
+  memory_.end_use();
+  if (!memory_.in_use() &&
+      sleeps_until_.load() > core::saturating_add(clock_.now(), kLookAfterLeave)) {
+    wake();
+  }
+}
+
+const char* Monitor::source_name() const {
+  const char* name = memory_.source_name();
+  return name != nullptr ? name : likely_source_name();
+}
+
+void Monitor::tell(core::Ns due_ns, std::uint64_t memory_bytes) {
+  if (due_ns < sleeps_until_.load(std::memory_order_seq_cst) ||
+      (memory_bytes != core::kNever && memory_bytes < memory_.armed_bytes())) {
+    wake();
+  }
+}
+
+void Monitor::wake() {
+  if (!woken_.exchange(true)) {
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(wake_fd_.load(), &one, sizeof(one)));
+  }
+}
+
+void* Monitor::run(void* self) {
+  auto& monitor = *static_cast<Monitor*>(self);
+  static_cast<void>(sys::request_sched_fifo());
+  for (;;) {
+    core::Ns next = core::kNever;
+    {
+      const std::lock_guard lock(monitor.turn_);
+      next = monitor.turn();
+    }
+    static_cast<void>(monitor.loop_->set_timer(next));
+    static_cast<void>(monitor.loop_->run_once());
+  }
+}
+
+// One look at everything; when the next one is wanted.
+core::Ns Monitor::turn() {
+  woken_.store(false);
+  sleeps_until_.store(core::kNever, std::memory_order_seq_cst);
+  memory_.disarm_look();
+  core::Ns next = memory_.serve(clock_.now());
+  follow_source();
+  memory_.drain();
+  for (bool again = true; again;) {
+    const MemoryView view = memory_.view();
+    const Round round = patrol(first_thread(), stepper_, view, clock_.now());
+    again = memory_.arm(round, view);
+    next = std::min(next, round.next_ns);
+  }
+  next = std::min(next, memory_.next_check(clock_.now()));
+  sleeps_until_.store(next, std::memory_order_seq_cst);
+  return next;
+}
+
+void Monitor::follow_source() {
+  const int fd = memory_.event_fd();
+  if (fd == followed_fd_) {
+    return;
+  }
+  if (followed_fd_ >= 0) {
+    loop_->remove(followed_fd_);
+  }
+  followed_fd_ = fd;
+  if (fd >= 0) {
+    static_cast<void>(loop_->add(fd, EPOLLIN, [](std::uint32_t) {}));
+  }
+}
+
+void Monitor::before_fork() {
+  Monitor& monitor = instance();
+  monitor.start_.lock();
+  monitor.turn_.lock();
+  trips_mutex().lock();
+  monitor.deliveries_.before_fork();
+}
+
+void Monitor::after_fork_in_parent() {
+  Monitor& monitor = instance();
+  monitor.deliveries_.after_fork_in_parent();
+  trips_mutex().unlock();
+  monitor.turn_.unlock();
+  monitor.start_.unlock();
+}
+
+// The child has one thread and none of its parent's guards. What was the monitor's is closed; the
+// first entry starts another.
+void Monitor::after_fork_in_child() {
+  Monitor& monitor = instance();
+  void_all_entries();
+  monitor.deliveries_.after_fork_in_child();
+  monitor.memory_.abandon();
+  monitor.loop_.reset();
+  monitor.wake_.reset();
+  monitor.wake_fd_ = -1;
+  monitor.followed_fd_ = -1;
+  monitor.sleeps_until_ = core::kNever;
+  monitor.woken_ = false;
+  monitor.started_ = false;
+  trips_mutex().unlock();
+  monitor.turn_.unlock();
+  monitor.start_.unlock();
+}
+
+}  // namespace procguard::client
