@@ -93,6 +93,14 @@ int procguard_leave(procguard_entry entry, procguard_trip* withdrawn) {
   return Monitor::instance().leave(entry, withdrawn);
 }
 
+int procguard_suspend(procguard_entry entry) {
+  return Monitor::suspend(entry);
+}
+
+int procguard_resume(procguard_entry entry) {
+  return Monitor::instance().resume(entry);
+}
+
 int procguard_progress(procguard_entry handle) {
   Entry* entry = slot_of(handle);
   if (!is_live(handle)) {

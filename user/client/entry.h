@@ -52,7 +52,11 @@ struct alignas(64) Entry {
   core::Ns entered_ns = 0;
   std::uint64_t rss_at_entry = 0;
 
-  procguard_trip trip{};  // the exception that is pending; the holder's
+  // The holder's.
+  procguard_trip trip{};  // the exception that is pending
+  bool signalled = false;
+  bool suspended = false;     // belongs to no thread: exceptions are told, signals wait
+  bool signal_waits = false;  // one does
 
   // The monitor's own, about the generation it knows.
   std::uint64_t known = 0;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "client/native_thread.h"
 #include "client/thread.h"
@@ -97,6 +98,9 @@ int Monitor::enter(Guard& guard, void* user, procguard_entry& handle) {
   entry->user = user;
   entry->entered_ns = now;
   entry->rss_at_entry = rss;
+  entry->signalled = false;
+  entry->suspended = false;
+  entry->signal_waits = false;
   entry->since_ns.store(now, std::memory_order_relaxed);
   entry->timeout_ns.store(timeout, std::memory_order_relaxed);
   entry->memory_bytes.store(limit, std::memory_order_relaxed);
@@ -141,13 +145,54 @@ int Monitor::leave(procguard_entry handle, procguard_trip* withdrawn) {
       guard->last_trip.withdrawn = 1;
     }
   }
+  const bool signalled = entry->signalled;
   entry->guard = nullptr;
   entry->end_leave(handle.generation);
   if (guard->resource != PG_TIMEOUT) {
     left_memory();
   }
   give_up(guard);
-  return pending ? 1 : 0;
+  return (pending ? PROCGUARD_WITHDRAWN : 0) | (signalled ? PROCGUARD_SIGNALLED : 0);
+}
+
+int Monitor::suspend(procguard_entry handle) {
+  Entry* entry = slot_of(handle);
+  if (entry == nullptr || !entry->await(handle.generation)) {
+    return -1;
+  }
+  const bool changed = !std::exchange(entry->suspended, true);
+  if (Thread* mine = this_thread_if_known(); entry->thread == mine && mine != nullptr) {
+    mine->forget(handle);
+  }
+  entry->let_go();
+  return changed ? 0 : -1;
+}
+
+int Monitor::resume(procguard_entry handle) {
+  Entry* entry = slot_of(handle);
+  Thread* thread = this_thread();
+  if (entry == nullptr || thread == nullptr || !entry->await(handle.generation)) {
+    return -1;
+  }
+  const bool changed = std::exchange(entry->suspended, false);
+  if (changed) {
+    const bool pending = entry->clear_pending();  // counted by the thread it is pending for
+    entry->thread = thread;
+    if (pending) {
+      entry->set_pending();
+    }
+    thread->trim();
+    thread->stack.push_back(handle);
+  }
+  const bool signal_waits = entry->signal_waits;
+  if (signal_waits) {
+    entry->due_ns = 0;
+  }
+  entry->let_go();
+  if (signal_waits) {
+    wake();
+  }
+  return changed ? 0 : -1;
 }
 
 void Monitor::left_memory() {

@@ -30,6 +30,8 @@ class Monitor {
   // See procguard_enter(), procguard_leave().
   int enter(Guard& guard, void* user, procguard_entry& entry);
   int leave(procguard_entry entry, procguard_trip* withdrawn);
+  static int suspend(procguard_entry entry);
+  int resume(procguard_entry entry);
   const char* source_name() const;
   core::Ns now() const { return clock_.now(); }
 

@@ -27,6 +27,7 @@ class Look {
  private:
   bool known(std::uint64_t generation) const { return entry_.known == generation; }
   void learn(std::uint64_t generation);
+  bool waits_for_thread() const;
   void feed_memory();
   void feed(const core::Input& input, core::Ns at);
   procguard_trip trip_of(const core::TakeStep& step) const;
@@ -88,14 +89,25 @@ void Look::act(std::uint64_t generation) {
     entry_.progress_seen = since;
     feed(core::Progress{}, since);
   }
-  if (entry_.memory_bytes.load(std::memory_order_relaxed) != core::kNever) {
+  if (entry_.memory_bytes.load(std::memory_order_relaxed) != core::kNever && !waits_for_thread()) {
     feed_memory();
   }
-  do {
+  while (core::next_due(entry_.machine) <= now_ && !waits_for_thread()) {
     feed(core::Tick{}, now_);
-  } while (core::next_due(entry_.machine) <= now_);
+  }
   entry_.due_ns = core::next_due(entry_.machine);
+  entry_.signal_waits = entry_.due_ns <= now_;
+  if (entry_.signal_waits) {
+    entry_.due_ns = core::kNever;  // resuming wakes us
+  }
   nudge();
+}
+
+// A signal has nobody to go to while the entry is suspended.
+bool Look::waits_for_thread() const {
+  const pg_limit& limit = entry_.machine.limit[entry_.guard->resource];
+  return entry_.suspended && core::active(entry_.machine) &&
+         entry_.machine.ladder[limit.next_step].action == PG_ACTION_SIGNAL;
 }
 
 // The kernel's time of the crossing where it is this very limit's; else now: whoever is over a

@@ -48,6 +48,7 @@ pg_result ThreadStepper::take(Entry& entry, const procguard_trip& trip) {
     futex_wake_all(entry.thread->bell);
     nudge(entry);
   } else {
+    entry.signalled = true;
     sent = send(entry, static_cast<int>(trip.signal));
   }
   if (entry.guard->deliver != nullptr) {
@@ -58,7 +59,7 @@ pg_result ThreadStepper::take(Entry& entry, const procguard_trip& trip) {
 }
 
 void ThreadStepper::nudge(Entry& entry) {
-  if (entry.guard->break_syscalls && reserve_nudge_signal() != 0) {
+  if (entry.guard->break_syscalls && !entry.suspended && reserve_nudge_signal() != 0) {
     send(entry, reserve_nudge_signal());
   }
 }

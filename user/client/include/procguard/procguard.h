@@ -105,8 +105,17 @@ PROCGUARD_API uint64_t procguard_guard_id(const procguard_guard* guard);
 PROCGUARD_API int procguard_enter(procguard_guard* guard, void* user, procguard_entry* entry);
 /* No step begins once this has begun to return; one that is being taken is waited for. `withdrawn`
  * (may be NULL) is filled if an exception was not taken up. Any thread may leave for another.
- * 1: an exception was withdrawn; 0: none; -1: it was not entered (any more). */
+ * PROCGUARD_WITHDRAWN | PROCGUARD_SIGNALLED as it applies; -1: it was not entered (any more). */
 PROCGUARD_API int procguard_leave(procguard_entry entry, procguard_trip* withdrawn);
+#define PROCGUARD_WITHDRAWN 1 /* an exception was pending */
+#define PROCGUARD_SIGNALLED 2 /* a signal was sent while it was entered */
+
+/* For work that pauses and goes on, perhaps in another thread (coroutines): a suspended entry belongs
+ * to no thread. Its clock goes on; an exception that becomes due is pending and told to `deliver`,
+ * signals wait until it is resumed. Resuming makes it the calling thread's innermost entry.
+ * 0; -1: it was not entered (any more), or is (not) suspended already. */
+PROCGUARD_API int procguard_suspend(procguard_entry entry);
+PROCGUARD_API int procguard_resume(procguard_entry entry);
 
 /* Progress: the timeout counts from now, the ladder from its foot. 0: done. 1: an exception was
  * pending. With PROCGUARD_PULL, for this or another entry of the calling thread: nothing is done,
