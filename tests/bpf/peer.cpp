@@ -22,7 +22,6 @@
 #include <utility>
 
 #include "tests/support/processes.h"
-#include "tests/support/signals.h"
 
 namespace procguard::test {
 namespace {
@@ -85,7 +84,6 @@ Peer::Peer(const std::function<void(Script&)>& script) {
     return;
   }
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  reset_signals();
   ::alarm(kPeerLifeSeconds);
   if (::getppid() != test) {
     ::_exit(kScriptFailed);

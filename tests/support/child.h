@@ -13,8 +13,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "tests/support/signals.h"
-
 namespace procguard::test {
 
 class Child {
@@ -28,7 +26,6 @@ class Child {
     }
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      reset_signals();
       if (::getppid() == parent) {
         body();
       }
