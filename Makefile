@@ -12,8 +12,12 @@ endif
 CLANG ?= clang-14
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR ?=
 VERSION := 0.1.0
+# The library's ABI: goes up when something that programs were built against is gone.
+SOVERSION := 0
 # SAN=address,undefined or SAN=thread: a build with sanitizers, in a tree of its own.
 SAN ?=
 comma := ,
@@ -28,8 +32,10 @@ WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wunused -Werror
 CXXFLAGS ?= -O2 -g
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 CPP_FLAGS := -I. -Iuser -Iuser/client/include -I$(GEN) -DPROCGUARD_VERSION='"$(VERSION)"'
-CXX_ALL = -std=c++20 $(CXXFLAGS) $(WARN) -fPIC -pthread $(SANFLAGS) $(CPP_FLAGS)
+CXX_ALL = -std=c++20 $(CXXFLAGS) $(WARN) -fPIC -pthread $(VISIBILITY) $(SANFLAGS) $(CPP_FLAGS)
 LDLIBS := -lbpf -lelf -lz
+# Programs see of libprocguard what its header declares, whichever way they link it.
+$(OBJ)/user/%.o: VISIBILITY := -fvisibility=hidden -fvisibility-inlines-hidden
 BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Werror -Wno-missing-declarations -Ibpf -Ivmlinux
 
 # Tests are compiled once and run for seconds: less than half the time without optimisation. What
@@ -41,6 +47,9 @@ $(OBJ)/tests/bench/%.o: CXXFLAGS := -O2 -g
 MAIN_SRC := user/cli/main.cpp
 LIB_SRC := $(filter-out $(MAIN_SRC),$(wildcard user/*/*.cpp))
 LIB_OBJ := $(LIB_SRC:%.cpp=$(OBJ)/%.o)
+CLIENT_OBJ := $(filter $(OBJ)/user/client/%,$(LIB_OBJ))
+SHARED := $(BUILD)/libprocguard.so.$(VERSION)
+SONAME := libprocguard.so.$(SOVERSION)
 MAIN_OBJ := $(MAIN_SRC:%.cpp=$(OBJ)/%.o)
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(GEN)/%.bpf.o)
@@ -59,7 +68,7 @@ PROGRAMS += $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(wildcard tests/p
 
 .PHONY: all deps demo test test-full test-kernels kernels-btf bench lint \
   format install uninstall clean help
-all: $(BUILD)/procguard
+all: $(BUILD)/procguard $(BUILD)/libprocguard.so $(BUILD)/libprocguard.a
 
 # ---- the kernel side --------------------------------------------------------------------------
 $(GEN)/%.bpf.o: bpf/%.bpf.c | deps
@@ -104,6 +113,23 @@ STATIC_RUNTIME := $(if $(SAN),,-static-libstdc++ -static-libgcc)
 $(BUILD)/procguard: $(MAIN_OBJ) $(BUILD)/libprocguard-core.a
 	$(CXX) $(CXX_ALL) $(STATIC_RUNTIME) -o $@ $^ $(LDLIBS)
 
+# For programs: what they link, without the command line. Its threads are never joined, so it is not
+# unloaded (nodelete).
+$(BUILD)/libprocguard.a: $(filter-out $(OBJ)/user/cli/%,$(LIB_OBJ))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(SHARED): $(CLIENT_OBJ) $(BUILD)/libprocguard.a user/client/libprocguard.map
+	$(CXX) $(CXX_ALL) -shared -o $@ $(CLIENT_OBJ) $(BUILD)/libprocguard.a \
+	  -Wl,-soname,$(SONAME) -Wl,--version-script=user/client/libprocguard.map \
+	  -Wl,-z,defs -Wl,-z,nodelete -Wl,--as-needed $(LDLIBS)
+
+$(BUILD)/$(SONAME): $(SHARED)
+	ln -sf $(<F) $@
+
+$(BUILD)/libprocguard.so: $(BUILD)/$(SONAME)
+	ln -sf $(<F) $@
+
 $(BUILD)/programs/%: tests/programs/%.cpp | deps
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -pthread -MMD -MP -o $@ $<
@@ -121,7 +147,7 @@ $(foreach l,$(LAYERS),$(eval $(call test_binary,$(l))))
 
 # ---- what people call -------------------------------------------------------------------------
 PACKAGES := g++ clang-14 bpftool libbpf-dev libelf-dev zlib1g-dev libcli11-dev nlohmann-json3-dev \
-	libgtest-dev clang-format clang-tidy shellcheck procps util-linux libcap2-bin
+	libgtest-dev clang-format clang-tidy shellcheck procps util-linux libcap2-bin cmake pkgconf
 
 # Installs what is missing; silent and quick where nothing is.
 deps:
@@ -134,12 +160,36 @@ deps:
 	fi
 
 # DESTDIR is for packagers; PREFIX is where it will live.
+HEADERS := $(wildcard user/client/include/procguard/*)
+GUIDES := $(wildcard user/docs/*.md)
+DOCDIR := $(PREFIX)/share/doc/procguard
+CMAKEDIR := $(LIBDIR)/cmake/procguard
+# $(call configured,FILE,DIRECTORY): FILE.in, with its @NAMES@ put in, to where it will live.
+define configured
+	@echo 'install $(1) to $(DESTDIR)$(2)'
+	@include=$$(realpath -ms --relative-to=$(CMAKEDIR) $(INCLUDEDIR)) && \
+	  sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' -e 's|@SONAME@|$(SONAME)|' -e "s|@FROM_CMAKEDIR@|$$include|" \
+	    user/client/$(1).in | install -D -m 644 /dev/stdin $(DESTDIR)$(2)/$(1)
+endef
+
 install: all
 	install -D -m 755 $(BUILD)/procguard $(DESTDIR)$(PREFIX)/bin/procguard
 	install -D -m 644 user/docs/procguard.1 $(DESTDIR)$(PREFIX)/share/man/man1/procguard.1
+	install -D -m 644 -t $(DESTDIR)$(DOCDIR) $(GUIDES)
+	install -D -m 644 -t $(DESTDIR)$(INCLUDEDIR)/procguard $(HEADERS)
+	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(SHARED) $(BUILD)/libprocguard.a
+	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libprocguard.so
+	$(call configured,procguard.pc,$(LIBDIR)/pkgconfig)
+	$(call configured,procguard-config.cmake,$(CMAKEDIR))
+	$(call configured,procguard-config-version.cmake,$(CMAKEDIR))
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/procguard $(DESTDIR)$(PREFIX)/share/man/man1/procguard.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/procguard $(DESTDIR)$(PREFIX)/share/man/man1/procguard.1 \
+	  $(DESTDIR)$(LIBDIR)/libprocguard.* $(DESTDIR)$(LIBDIR)/pkgconfig/procguard.pc
+	rm -rf $(DESTDIR)$(DOCDIR) $(DESTDIR)$(INCLUDEDIR)/procguard $(DESTDIR)$(CMAKEDIR)
 
 demo: all $(PROGRAMS)
 	@tests/demo.sh $(BUILD)
@@ -203,14 +253,14 @@ clean:
 	rm -rf build
 
 help:
-	@echo 'make all             build build/procguard (the default)'
+	@echo 'make all             build build/procguard and build/libprocguard.{so,a} (the default)'
 	@echo 'make demo            ... and show the main job on real input'
 	@echo 'make test            ... and run all tests'
 	@echo 'make test-kernels    boot 6.1 and 6.12 in virtual machines and run the main job there'
 	@echo 'make test-full       test, test-kernels, and the tests under sanitizers'
 	@echo 'make bench           measure what there are bars for (BENCH_ARGS=--quick)'
 	@echo 'make lint format     check, mend the form (TIDY_TESTS=1: clang-tidy reads tests too)'
-	@echo 'make install uninstall   PREFIX=/usr/local DESTDIR='
+	@echo 'make install uninstall   PREFIX=/usr/local LIBDIR=PREFIX/lib INCLUDEDIR=PREFIX/include DESTDIR='
 	@echo 'make deps            install the Debian packages that are missing (all of the above do)'
 	@echo 'make clean           remove build/'
 	@echo 'SAN=address,undefined or SAN=thread: a build with sanitizers, in a tree of its own'

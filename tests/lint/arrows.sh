@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The arrows of the house: contract <- core <- sys <- kernel <- engine <- cli. A layer includes
-# itself and those before it; libbpf is for user/kernel alone. Prints each wrong include.
+# The arrows of the house: contract <- core <- sys <- kernel <- engine <- cli, client. A layer
+# includes itself and those before it; libbpf is for user/kernel alone; what the library installs
+# knows nothing of the house. Prints each wrong include.
 set -u
 wrong=0
 
@@ -26,7 +27,14 @@ check sys "$contract" 'core/.*' 'sys/.*'
 check kernel "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'procguard\.skel\.h'
 check engine "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*'
 check cli "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'cli/.*'
+check client "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'client/.*' 'procguard/[a-z_]+\.hp*'
 
+# Public headers: the standard library (names without a slash) and each other, in angle brackets.
+if grep -nHE '^ *# *include' -r user/client/include |
+  grep -vE 'include <(procguard/[a-z_]+\.hp*|[a-z_]+|std(def|int|bool)\.h)>$'; then
+  echo "lint: public headers include only the standard library and <procguard/...>"
+  wrong=1
+fi
 if grep -nHE '#include <(bpf|linux/bpf)' -r user --include='*.h' --include='*.cpp' | grep -v '^user/kernel/'; then
   echo "lint: libbpf is included outside user/kernel"
   wrong=1
