@@ -50,7 +50,7 @@ procguard_entry innermost(bool (*wanted)(const Guard&, const void*), const void*
 }
 
 void restart(Entry& entry) {
-  entry.since_ns.store(Monitor::instance().now(), std::memory_order_release);
+  entry.restart(Monitor::instance().now());
 }
 
 // Progress of somebody else's entry, or of an entry that is told its exceptions.

@@ -5,6 +5,30 @@
 
 namespace procguard::client {
 
+procguard_entry Entry::enter(Guard& of, Thread& by, void* for_user, core::Ns now,
+                             std::uint64_t rss_bytes) {
+  const std::uint64_t generation = generation_of(state.load(std::memory_order_relaxed));
+  const bool memory = of.resource != PG_TIMEOUT;
+  const std::uint64_t base = of.resource == PG_MEMORY_GROWTH ? rss_bytes : 0;
+  client::hold(of);
+  guard = &of;
+  thread = &by;
+  user = for_user;
+  entered_ns = now;
+  rss_at_entry = rss_bytes;
+  signalled = false;
+  suspended = false;
+  signal_waits = false;
+  since_ns.store(now, std::memory_order_relaxed);
+  timeout_ns.store(memory ? core::kNever : of.limit, std::memory_order_relaxed);
+  memory_bytes.store(
+      memory ? core::saturating_add(of.begin.limit[of.resource].limit, base) : core::kNever,
+      std::memory_order_relaxed);
+  check_ns.store(of.check_interval, std::memory_order_relaxed);
+  state.store(word(generation, kEntered), std::memory_order_seq_cst);
+  return {this, generation};
+}
+
 // A holder takes a step, which is some system calls long. The bit tells it to wake us.
 bool Entry::await(std::uint64_t generation) {
   while (!hold(generation)) {

@@ -67,6 +67,13 @@ struct alignas(64) Entry {
   core::Ns nudge_ns = core::kNever;  // when a blocking system call is to be broken once more
   core::Ns nudge_wait = 0;
 
+  // kFree -> kEntered, by the thread that it is for. `rss_bytes`: the process's now; memory guards'
+  // only. The guard is held until the entry is left.
+  procguard_entry enter(Guard& of, Thread& by, void* for_user, core::Ns now,
+                        std::uint64_t rss_bytes);
+  // The timeout counts from now, the ladder from its foot. Any thread.
+  void restart(core::Ns now) { since_ns.store(now, std::memory_order_release); }
+
   // kEntered -> kHeld. False: it is another generation, is held, or is being left.
   bool hold(std::uint64_t generation) {
     std::uint64_t expected = word(generation, kEntered);

@@ -84,31 +84,11 @@ int Monitor::enter(Guard& guard, void* user, procguard_entry& handle) {
     }
     return EAGAIN;
   }
-  hold(guard);
-  const core::Ns now = clock_.now();
-  const std::uint64_t generation = generation_of(entry->state.load(std::memory_order_relaxed));
-  std::uint64_t limit = core::kNever;
-  if (memory) {
-    limit = core::saturating_add(guard.begin.limit[guard.resource].limit,
-                                 guard.resource == PG_MEMORY_GROWTH ? rss : 0);
-  }
-  const core::Ns timeout = memory ? core::kNever : guard.limit;
-  entry->guard = &guard;
-  entry->thread = thread;
-  entry->user = user;
-  entry->entered_ns = now;
-  entry->rss_at_entry = rss;
-  entry->signalled = false;
-  entry->suspended = false;
-  entry->signal_waits = false;
-  entry->since_ns.store(now, std::memory_order_relaxed);
-  entry->timeout_ns.store(timeout, std::memory_order_relaxed);
-  entry->memory_bytes.store(limit, std::memory_order_relaxed);
-  entry->check_ns.store(guard.check_interval, std::memory_order_relaxed);
-  handle = {entry, generation};
+  thread->stack.reserve(thread->stack.size() + 1);  // once it is entered nothing may fail
+  handle = entry->enter(guard, *thread, user, clock_.now(), rss);
   thread->stack.push_back(handle);
-  entry->state.store(word(generation, kEntered), std::memory_order_seq_cst);
-  tell(core::saturating_add(now, timeout), limit);
+  tell(core::saturating_add(entry->entered_ns, entry->timeout_ns.load(std::memory_order_relaxed)),
+       entry->memory_bytes.load(std::memory_order_relaxed));
   return 0;
 }
 
