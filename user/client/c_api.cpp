@@ -106,15 +106,13 @@ int procguard_progress(procguard_entry handle) {
   if (!is_live(handle)) {
     return 0;
   }
-  Thread* mine = client::this_thread_if_known();
-  if (entry->thread != mine) {
-    restart(*entry);
-    return 0;
-  }
-  if (mine->pending.load(std::memory_order_acquire) != 0) {
-    return 1;
-  }
-  if (entry->pending.load(std::memory_order_relaxed) != 0) {
+  if (entry->pull.load(std::memory_order_relaxed)) {
+    const Thread* mine = client::this_thread_if_known();
+    if (entry->thread.load(std::memory_order_relaxed) == mine &&
+        mine->pending.load(std::memory_order_acquire) != 0) {
+      return 1;
+    }
+  } else if (entry->pending.load(std::memory_order_relaxed) != 0) {
     return restart_and_withdraw(*entry);
   }
   restart(*entry);
@@ -165,7 +163,7 @@ int procguard_take(procguard_trip* trip) {
       continue;
     }
     if (slot_of(entry)->await(entry.generation)) {
-      const bool pull = slot_of(entry)->guard->pull;
+      const bool pull = slot_of(entry)->pull.load();
       slot_of(entry)->let_go();
       if (pull && procguard_take_entry(entry, trip) == 1) {
         return 1;

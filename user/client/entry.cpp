@@ -12,7 +12,8 @@ procguard_entry Entry::enter(Guard& of, Thread& by, void* for_user, core::Ns now
   const std::uint64_t base = of.resource == PG_MEMORY_GROWTH ? rss_bytes : 0;
   client::hold(of);
   guard = &of;
-  thread = &by;
+  thread.store(&by, std::memory_order_relaxed);
+  pull.store(of.pull, std::memory_order_relaxed);
   user = for_user;
   entered_ns = now;
   rss_at_entry = rss_bytes;
@@ -72,8 +73,8 @@ bool Entry::set_pending() {
   if (pending.exchange(1, std::memory_order_acq_rel) != 0) {
     return false;
   }
-  if (guard->pull) {
-    thread->pending.fetch_add(1, std::memory_order_release);
+  if (pull.load(std::memory_order_relaxed)) {
+    thread.load()->pending.fetch_add(1, std::memory_order_release);
   }
   return true;
 }
@@ -83,8 +84,8 @@ bool Entry::clear_pending() {
       pending.exchange(0, std::memory_order_acq_rel) == 0) {
     return false;
   }
-  if (guard->pull) {
-    thread->pending.fetch_sub(1, std::memory_order_release);
+  if (pull.load(std::memory_order_relaxed)) {
+    thread.load()->pending.fetch_sub(1, std::memory_order_release);
   }
   return true;
 }

@@ -46,8 +46,11 @@ struct alignas(64) Entry {
   std::atomic<std::uint64_t> check_ns{core::kNever};      // how stale a reading of it may be
   std::atomic<std::uint32_t> pending{0};                  // an exception waits to be taken up
 
+  // Also read by those who report progress for another thread, without holding it.
+  std::atomic<Thread*> thread{nullptr};
+  std::atomic<bool> pull{false};
+
   Guard* guard = nullptr;
-  Thread* thread = nullptr;
   void* user = nullptr;
   core::Ns entered_ns = 0;
   std::uint64_t rss_at_entry = 0;

@@ -13,7 +13,7 @@ namespace {
 
 // To the thread, not the process: the entry is held, so the thread is alive and its tid its own.
 bool send(const Entry& entry, int signal) {
-  return ::syscall(SYS_tgkill, ::getpid(), entry.thread->tid, signal) == 0;
+  return ::syscall(SYS_tgkill, ::getpid(), entry.thread.load()->tid, signal) == 0;
 }
 
 int find_nudge_signal() {
@@ -44,8 +44,8 @@ pg_result ThreadStepper::take(Entry& entry, const procguard_trip& trip) {
   if (trip.action == PG_ACTION_EXCEPTION) {
     entry.trip = trip;
     entry.set_pending();
-    entry.thread->bell.fetch_add(1);
-    futex_wake_all(entry.thread->bell);
+    entry.thread.load()->bell.fetch_add(1);
+    futex_wake_all(entry.thread.load()->bell);
     nudge(entry);
   } else {
     entry.signalled = true;
