@@ -10,6 +10,7 @@
 #include <set>
 
 #include "tests/e2e/guarded_run.h"
+#include "tests/e2e/sanitizers.h"
 #include "tests/support/subprocess.h"
 #include "tests/support/temp_tree.h"
 
@@ -18,13 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-#if defined(__SANITIZE_THREAD__)
-constexpr const char* kSanitizers = "-fsanitize=thread";
-#elif defined(__SANITIZE_ADDRESS__)
-constexpr const char* kSanitizers = "-fsanitize=address,undefined";
-#else
-constexpr const char* kSanitizers = "";
-#endif
 const std::string kWarnings = "-Wall -Wextra -Wpedantic -Wshadow -Werror";
 
 constexpr const char* kCppSays = "execution timeout, step 0\nmemory limit exceeded, step 0\n";
