@@ -5,10 +5,10 @@
 set -u
 generated=$1
 file=$2
-flags=(-std=c++20 -I. -Iuser -isystem "$generated" -DPROCGUARD_VERSION='"lint"')
+flags=(-std=c++20 -I. -Iuser -Iuser/client/include -isystem "$generated" -DPROCGUARD_VERSION='"lint"')
 mkdir -p "$generated/tidy"
 includes=$(g++ "${flags[@]}" -MM -MG "$file" 2>/dev/null | tr -s ' \\\\\n' '\n' |
-  grep -E '^(user|bpf|tests)/.*\.h$' | sort -u)
+  grep -E '^(user|bpf|tests)/.*\.h(pp)?$' | sort -u)
 # shellcheck disable=SC2086 # a list of our own file names
 stamp=$generated/tidy/$(cat .clang-tidy "$file" $includes 2>/dev/null | sha256sum | cut -c1-40)
 [ -e "$stamp" ] && exit 0
