@@ -187,7 +187,9 @@ TEST_F(MemoryBorrowed, ForkExecStormNeverOverwritesTheParent) {
   const auto id = watch_tree(peer.pid());
   limit_memory(id, kSize + kBeside + kChildren);
   peer.tell();
-  ASSERT_TRUE(wait_until([&] { return levels(id).memory_bytes >= kSize; }));
+  ASSERT_TRUE(wait_until([&] {  // that it is the program, and has its size
+    return process(peer.pid()).exec_ns != 0 && levels(id).memory_bytes >= kSize;
+  }));
   int samples = 0;
   for (;;) {
     const auto parent = programs().process(static_cast<std::uint32_t>(peer.pid()));
