@@ -59,7 +59,7 @@ SKEL := $(GEN)/procguard.skel.h
 TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
 TEST_BPF_OBJ := $(TEST_BPF_SRC:tests/bpf/%.bpf.c=$(GEN)/tests/%.bpf.o)
 # One test binary a layer; one source file a unit.
-LAYERS := unit bpf e2e
+LAYERS := unit bpf client e2e
 TEST_BINS := $(foreach l,$(LAYERS),$(if $(wildcard tests/$(l)/*_test.cpp),$(BUILD)/tests/$(l)))
 SUPPORT_OBJ := $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/support/*.cpp))
 # Small helper programs that tests guard.
