@@ -3,10 +3,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "client/futex.h"
 #include "engine/bpf_source.h"
@@ -182,6 +184,7 @@ void MemoryWatch::stop() {
   procfs_ = nullptr;
   watch_ = 0;
   in_force_ = {};
+  std::fill(std::begin(over_when_armed_), std::end(over_when_armed_), 0);
   unused_since_ = core::kNever;
 }
 
@@ -203,7 +206,9 @@ MemoryView MemoryWatch::view() {
   }
   view.bytes = levels->memory_bytes;
   for (int i = 0; i < 2; ++i) {
-    view.crossings[i] = {in_force_.memory[i].bytes, levels->memory[i].over_since_ns};
+    // What was over already when its threshold was put in force has not crossed then.
+    const core::Ns since = levels->memory[i].over_since_ns;
+    view.crossings[i] = {in_force_.memory[i].bytes, since == over_when_armed_[i] ? 0 : since};
   }
   return view;
 }
@@ -221,14 +226,25 @@ bool MemoryWatch::arm(const Round& round, const MemoryView& seen) {
   bool crossed = false;
   if (wanted.memory[0].bytes != in_force_.memory[0].bytes ||
       wanted.memory[1].bytes != in_force_.memory[1].bytes) {
-    if (source_->set_thresholds(watch_, wanted)) {
-      in_force_ = wanted;
-    }
+    put_in_force(wanted);
     const std::uint64_t now = rss_bytes();  // in force; now the level as it is
     crossed = now != seen.bytes && (now > round.nearest_above || now < round.nearest_below);
   }
   armed_bytes_ = in_force_.memory[0].bytes == 0 ? core::kNever : in_force_.memory[0].bytes;
   return crossed;
+}
+
+void MemoryWatch::put_in_force(const engine::Thresholds& wanted) {
+  if (!source_->set_thresholds(watch_, wanted)) {
+    return;
+  }
+  const auto levels = source_->levels(watch_);
+  for (int i = 0; i < 2; ++i) {
+    if (wanted.memory[i].bytes != in_force_.memory[i].bytes) {
+      over_when_armed_[i] = levels ? levels->memory[i].over_since_ns : 0;
+    }
+  }
+  in_force_ = wanted;
 }
 
 int MemoryWatch::event_fd() const {

@@ -59,6 +59,7 @@ class MemoryWatch {
 
   Result<void> start();
   void stop();
+  void put_in_force(const engine::Thresholds& wanted);
 
   const core::Clock& clock_;
   std::atomic<std::uint32_t> state_{kOff};  // a futex
@@ -73,6 +74,7 @@ class MemoryWatch {
   engine::ProcfsSource* procfs_ = nullptr;  // source_, where it is that
   engine::WatchId watch_ = 0;
   engine::Thresholds in_force_;
+  core::Ns over_when_armed_[2] = {0, 0};  // their over_since when they were put in force
   core::Ns unused_since_ = core::kNever;
 };
 
