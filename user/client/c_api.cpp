@@ -200,6 +200,16 @@ int procguard_is_entered(procguard_entry entry) {
   return is_live(entry) ? 1 : 0;
 }
 
+int procguard_thread_id(procguard_entry entry) {
+  Entry* slot = slot_of(entry);
+  if (slot == nullptr || !slot->await(entry.generation)) {
+    return 0;
+  }
+  const int tid = slot->suspended ? 0 : slot->thread.load()->tid;
+  slot->let_go();
+  return tid;
+}
+
 int procguard_last_trip(procguard_guard* guard, procguard_trip* trip) {
   const std::lock_guard lock(client::trips_mutex());
   if (guard->last_trip.guard == 0) {

@@ -138,6 +138,8 @@ PROCGUARD_API procguard_entry procguard_innermost_of(const procguard_guard* guar
 /* What was given to procguard_enter(); NULL if the entry was left. */
 PROCGUARD_API void* procguard_user(procguard_entry entry);
 PROCGUARD_API int procguard_is_entered(procguard_entry entry);
+/* The kernel's number of the thread that entered it; 0 if it was left or is suspended. */
+PROCGUARD_API int procguard_thread_id(procguard_entry entry);
 
 /* The guard's last step, in any of its entries: 1, or 0 if there was none. */
 PROCGUARD_API int procguard_last_trip(procguard_guard* guard, procguard_trip* trip);
