@@ -67,8 +67,8 @@ PROGRAMS := $(patsubst tests/programs/%.cpp,$(BUILD)/programs/%,$(wildcard tests
 PROGRAMS += $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(wildcard tests/programs/*.c))
 
 .PHONY: all deps demo test test-full test-kernels kernels-btf bench lint \
-  format install uninstall clean help
-all: $(BUILD)/procguard $(BUILD)/libprocguard.so $(BUILD)/libprocguard.a
+  format install uninstall clean help python
+all: $(BUILD)/procguard $(BUILD)/libprocguard.so $(BUILD)/libprocguard.a python
 
 # ---- the kernel side --------------------------------------------------------------------------
 $(GEN)/%.bpf.o: bpf/%.bpf.c | deps
@@ -130,6 +130,26 @@ $(BUILD)/$(SONAME): $(SHARED)
 $(BUILD)/libprocguard.so: $(BUILD)/$(SONAME)
 	ln -sf $(<F) $@
 
+# The Python package. One extension module for all interpreters from 3.9 on: it uses the stable ABI
+# alone, so any of them can give the headers. It brings the library along.
+PYTHON ?= /usr/bin/python3
+PACKAGE := $(BUILD)/python/procguard
+PACKAGE_FILES := $(patsubst user/python/%,$(BUILD)/python/%,$(wildcard user/python/procguard/*))
+NATIVE_OBJ := $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard user/python/native/*.cpp))
+$(OBJ)/user/python/%.o: CPP_FLAGS += $(PYTHON_HEADERS) -Wno-missing-field-initializers
+$(OBJ)/user/python/%.o: PYTHON_HEADERS = -isystem $(shell \
+  $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+python: $(PACKAGE)/_native.abi3.so $(PACKAGE_FILES)
+
+$(PACKAGE)/_native.abi3.so: $(NATIVE_OBJ) $(CLIENT_OBJ) $(BUILD)/libprocguard.a user/python/native.map
+	@mkdir -p $(@D)
+	$(CXX) $(CXX_ALL) -shared -o $@ $(NATIVE_OBJ) $(CLIENT_OBJ) $(BUILD)/libprocguard.a \
+	  -Wl,--version-script=user/python/native.map -Wl,-z,nodelete -Wl,--as-needed $(LDLIBS)
+
+$(PACKAGE)/%: user/python/procguard/%
+	@mkdir -p $(@D)
+	cp $< $@
+
 $(BUILD)/programs/%: tests/programs/%.cpp | deps
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -pthread -MMD -MP -o $@ $<
@@ -147,7 +167,8 @@ $(foreach l,$(LAYERS),$(eval $(call test_binary,$(l))))
 
 # ---- what people call -------------------------------------------------------------------------
 PACKAGES := g++ clang-14 bpftool libbpf-dev libelf-dev zlib1g-dev libcli11-dev nlohmann-json3-dev \
-	libgtest-dev clang-format clang-tidy shellcheck procps util-linux libcap2-bin cmake pkgconf
+	libgtest-dev clang-format clang-tidy shellcheck procps util-linux libcap2-bin cmake pkgconf \
+	python3-dev python3-pytest python3-pip python3-venv python3-setuptools python3-wheel
 
 # Installs what is missing; silent and quick where nothing is.
 deps:
@@ -163,6 +184,8 @@ deps:
 HEADERS := $(wildcard user/client/include/procguard/*)
 GUIDES := $(wildcard user/docs/*.md)
 DOCDIR := $(PREFIX)/share/doc/procguard
+PYTHONDIR ?= $(PREFIX)/lib/python$(shell $(PYTHON) -c \
+  'import sys; print("%d.%d" % sys.version_info[:2])')/dist-packages
 CMAKEDIR := $(LIBDIR)/cmake/procguard
 # $(call configured,FILE,DIRECTORY): FILE.in, with its @NAMES@ put in, to where it will live.
 define configured
@@ -181,6 +204,8 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(SHARED) $(BUILD)/libprocguard.a
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libprocguard.so
+	install -D -m 644 -t $(DESTDIR)$(PYTHONDIR)/procguard $(PACKAGE)/*.py* $(PACKAGE)/py.typed
+	install -D -m 755 -t $(DESTDIR)$(PYTHONDIR)/procguard $(PACKAGE)/_native.abi3.so
 	$(call configured,procguard.pc,$(LIBDIR)/pkgconfig)
 	$(call configured,procguard-config.cmake,$(CMAKEDIR))
 	$(call configured,procguard-config-version.cmake,$(CMAKEDIR))
@@ -189,7 +214,8 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/procguard $(DESTDIR)$(PREFIX)/share/man/man1/procguard.1 \
 	  $(DESTDIR)$(LIBDIR)/libprocguard.* $(DESTDIR)$(LIBDIR)/pkgconfig/procguard.pc
-	rm -rf $(DESTDIR)$(DOCDIR) $(DESTDIR)$(INCLUDEDIR)/procguard $(DESTDIR)$(CMAKEDIR)
+	rm -rf $(DESTDIR)$(DOCDIR) $(DESTDIR)$(INCLUDEDIR)/procguard $(DESTDIR)$(CMAKEDIR) \
+	  $(DESTDIR)$(PYTHONDIR)/procguard
 
 demo: all $(PROGRAMS)
 	@tests/demo.sh $(BUILD)

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -64,7 +65,14 @@ TEST(Subprocess, KillsWhatOutlivesItsDeadline) {
 TEST(Subprocess, FindsAndKillsDescendantsWhereverTheyWent) {
   Subprocess process({.argv = {"sh", "-c", "(setsid setsid sleep 1000 &) ; exit 0"}});
   EXPECT_EQ(process.wait().exit_code, 0) << "not held up by a pipe that a descendant has open";
-  ASSERT_TRUE(wait_until([&] { return survivors(process.id()).size() == 1; }));
+  ASSERT_TRUE(wait_until([&] {  // that what is left is sleep, not a setsid on its way
+    const auto left = survivors(process.id());
+    std::string comm;
+    if (left.size() == 1) {
+      std::getline(std::ifstream("/proc/" + std::to_string(left.front()) + "/comm"), comm);
+    }
+    return comm == "sleep";
+  }));
   EXPECT_EQ(kill_survivors(process.id()), 1);
   EXPECT_TRUE(survivors(process.id()).empty());
 }

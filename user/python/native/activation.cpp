@@ -100,8 +100,8 @@ void request(ThreadState* thread, Activation* activation) {
 }
 
 bool runs_now(const Activation& activation) {
-  Ref answer(PyObject_CallFunctionObjArgs(g_names.is_current_task, activation.loop,
-                                          activation.task, nullptr));
+  Ref answer(PyObject_CallFunctionObjArgs(g_names.is_current_task, activation.loop, activation.task,
+                                          nullptr));
   if (!answer) {
     PyErr_Clear();
   }
@@ -146,8 +146,8 @@ Activation* outermost_pending(const ThreadState& thread) {
   return first;
 }
 
-// Makes the interpreter call raise_in_main() soon. Without the GIL. False: until a guard was entered
-// in the main thread the slot has to do.
+// Makes the interpreter call raise_in_main() soon. Without the GIL. False: until a guard was
+// entered in the main thread the slot has to do.
 bool interrupt_main() {
   const int signal = g_signal.load();
   return signal != 0 && ::syscall(SYS_tgkill, ::getpid(), g_main_tid.load(), signal) == 0;

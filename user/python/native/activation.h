@@ -2,15 +2,15 @@
 // Activation: a guard that is active in a Python thread, and what is needed to bring its exception
 // there.
 //
-// To the main thread: by a real-time signal that nobody uses. The interpreter runs its handler there
-// between two bytecodes, at once and without another thread waiting for the GIL first; the handler
-// raises what is pending by then, so nothing has to be withdrawn. It also ends time.sleep() and other
-// waits of the interpreter.
+// To the main thread: by a real-time signal that nobody uses. The interpreter runs its handler
+// there between two bytecodes, at once and without another thread waiting for the GIL first; the
+// handler raises what is pending by then, so nothing has to be withdrawn. It also ends time.sleep()
+// and other waits of the interpreter.
 //
 // To any other thread: CPython has one slot a thread for an exception that is set from outside. Of
-// the guards of a thread that have one pending, the outermost gets the slot; when it has been raised
-// (its class is called, see pending.cpp) the next one does. What is in the slot can be taken out
-// again: leaving and progress do, so nothing is raised after its block.
+// the guards of a thread that have one pending, the outermost gets the slot; when it has been
+// raised (its class is called, see pending.cpp) the next one does. What is in the slot can be taken
+// out again: leaving and progress do, so nothing is raised after its block.
 //
 // Everything here is under the GIL.
 #pragma once
@@ -79,7 +79,8 @@ void progress(Activation* activation);
 void withdraw(Activation* activation);
 // The exception in the slot of this thread is about to be raised: whose it is; nullptr: nobody's.
 Activation* take_from_slot();
-// The handler of the signal: raises in the main thread what is pending there; false: an error is set.
+// The handler of the signal: raises in the main thread what is pending there; false: an error is
+// set.
 bool raise_in_main();
 // The child of a fork has no guards.
 void after_fork_in_child();

@@ -120,9 +120,9 @@ bool common(PyObject* interrupt_type, PyObject* send_kill, PyObject* check_inter
 }  // namespace
 
 bool parse_time_guard(PyObject* args, PyObject* kwargs, procguard_options& options) {
-  static const char* const kNames[] = {"timeout",        "timeout_ms", "grace_period",
+  static const char* const kNames[] = {"timeout",         "timeout_ms",     "grace_period",
                                        "grace_period_ms", "interrupt_type", "send_kill",
-                                       "check_interval", nullptr};
+                                       "check_interval",  nullptr};
   PyObject* value[7] = {};
   if (PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOOOOO:time_guard", const_cast<char**>(kNames),
                                   &value[0], &value[1], &value[2], &value[3], &value[4], &value[5],
@@ -141,7 +141,8 @@ bool parse_time_guard(PyObject* args, PyObject* kwargs, procguard_options& optio
       !common(value[4], value[5], value[6], options)) {
     return false;
   }
-  options.step_grace_ns = options.step_grace_ns == 0 ? 1 : options.step_grace_ns;  // 10 ms, not 15 s
+  options.step_grace_ns =
+      options.step_grace_ns == 0 ? 1 : options.step_grace_ns;  // 10 ms, not 15 s
   return true;
 }
 

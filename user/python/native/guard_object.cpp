@@ -81,20 +81,19 @@ PyObject* guard_reduce(PyObject* self, PyObject*) {
   Ref package(PyImport_ImportModule("procguard"));
   Ref make(package ? PyObject_GetAttrString(package.get(), "_make") : nullptr);
   Ref kwargs(guard->kwargs == nullptr ? PyDict_New() : PyDict_Copy(guard->kwargs));
-  return make && kwargs ? Py_BuildValue("O(sOO)", make.get(),
-                                        guard->is_timeout ? "time_guard" : "mem_guard",
-                                        guard->args, kwargs.get())
-                        : nullptr;
+  return make && kwargs
+             ? Py_BuildValue("O(sOO)", make.get(), guard->is_timeout ? "time_guard" : "mem_guard",
+                             guard->args, kwargs.get())
+             : nullptr;
 }
 
 PyObject* guard_repr(PyObject* self) {
   const GuardObject* guard = as_guard(self);
   Ref package(PyImport_ImportModule("procguard"));
   Ref describe(package ? PyObject_GetAttrString(package.get(), "_describe") : nullptr);
-  return describe ? PyObject_CallFunction(describe.get(), "sOO",
-                                          guard->is_timeout ? "time_guard" : "mem_guard",
-                                          guard->args,
-                                          guard->kwargs == nullptr ? Py_None : guard->kwargs)
+  return describe ? PyObject_CallFunction(
+                        describe.get(), "sOO", guard->is_timeout ? "time_guard" : "mem_guard",
+                        guard->args, guard->kwargs == nullptr ? Py_None : guard->kwargs)
                   : nullptr;
 }
 
@@ -239,8 +238,8 @@ PyObject* mem_guard(PyObject*, PyObject* args, PyObject* kwargs) {
 }
 
 Activation* enter(GuardObject* guard, bool suspended) {
-  Activation* activation = activate(reinterpret_cast<PyObject*>(guard), guard->native,
-                                    guard->is_timeout, suspended);
+  Activation* activation =
+      activate(reinterpret_cast<PyObject*>(guard), guard->native, guard->is_timeout, suspended);
   if (activation != nullptr) {
     activation->next = guard->activations;
     guard->activations = activation;

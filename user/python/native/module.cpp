@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// procguard._native: guards over libprocguard's C ABI. The package's Python files hold what needs no
-// speed: exceptions, decorators, the asyncio side.
+// procguard._native: guards over libprocguard's C ABI. The package's Python files hold what needs
+// no speed: exceptions, decorators, the asyncio side.
 #include "python/native/guard_object.h"
 #include "python/native/pending.h"
 #include "python/native/py.h"
@@ -24,8 +24,7 @@ Activation* innermost_timeout() {
 // The guard that `ctx` is or, a decorated function, has. nullptr and an error.
 Ref progress_of(PyObject* ctx) {
   Ref method(PyObject_GetAttrString(ctx, "progress"));
-  Ref guard(is_guard(ctx) ? Ref::borrow(ctx).release()
-                          : PyObject_GetAttrString(ctx, "__guard__"));
+  Ref guard(is_guard(ctx) ? Ref::borrow(ctx).release() : PyObject_GetAttrString(ctx, "__guard__"));
   if (!method || !guard || !is_guard(guard.get())) {
     PyErr_Clear();
     PyErr_Format(PyExc_RuntimeError, "no valid TimeGuard: %R", ctx);
@@ -127,8 +126,15 @@ PyMethodDef g_methods[] = {
     {"_after_fork", module_after_fork, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
-PyModuleDef g_module = {PyModuleDef_HEAD_INIT, "procguard._native", nullptr, -1, g_methods,
-                        nullptr,               nullptr,             nullptr, nullptr};
+PyModuleDef g_module = {PyModuleDef_HEAD_INIT,
+                        "procguard._native",
+                        nullptr,
+                        -1,
+                        g_methods,
+                        nullptr,
+                        nullptr,
+                        nullptr,
+                        nullptr};
 
 bool find_names() {
   Ref support(PyImport_ImportModule("procguard._support"));

@@ -12,15 +12,14 @@ constexpr double kBytesPerKib = 1024.0;
 
 // In the units of the guard's arguments: seconds, KiB.
 double in_units(std::uint32_t resource, std::uint64_t value) {
-  return static_cast<double>(value) /
-         (resource == PROCGUARD_TIMEOUT ? kNsPerSecond : kBytesPerKib);
+  return static_cast<double>(value) / (resource == PROCGUARD_TIMEOUT ? kNsPerSecond : kBytesPerKib);
 }
 
 Ref text_of(const procguard_trip& trip) {
   const bool timeout = trip.resource == PROCGUARD_TIMEOUT;
   char text[160];
-  std::snprintf(text, sizeof(text), timeout ? "ran for %.3f s, limit %.3f s"
-                                            : "memory %.0f KiB, limit %.0f KiB",
+  std::snprintf(text, sizeof(text),
+                timeout ? "ran for %.3f s, limit %.3f s" : "memory %.0f KiB, limit %.0f KiB",
                 in_units(trip.resource, trip.observed), in_units(trip.resource, trip.limit));
   return Ref(PyUnicode_FromString(text));
 }
@@ -37,8 +36,9 @@ PyObject* raise(PyTypeObject* type, PyObject*, PyObject*) {
   procguard_trip trip{};
   if (activation == nullptr || procguard_take_entry(activation->entry, &trip) == 0) {
     // Somebody called our class, or the guard was left by another thread just now.
-    return PyObject_CallNoArgs(as_object == g_names.pending_timeout ? g_names.execution_timeout
-                                                                    : g_names.memory_limit_exceeded);
+    return PyObject_CallNoArgs(as_object == g_names.pending_timeout
+                                   ? g_names.execution_timeout
+                                   : g_names.memory_limit_exceeded);
   }
   return make_exception(*activation, trip);
 }
@@ -79,8 +79,7 @@ PyObject* make_trip(const procguard_trip& trip) {
       g_names.trip, "sIiOdddOOd", resources[trip.resource & 3U], trip.step,
       static_cast<int>(trip.signal), trip.last != 0 ? Py_True : Py_False,
       in_units(trip.resource, trip.limit), in_units(trip.resource, trip.observed),
-      static_cast<double>(trip.elapsed_ns) / kNsPerSecond,
-      trip.withdrawn != 0 ? Py_True : Py_False,
+      static_cast<double>(trip.elapsed_ns) / kNsPerSecond, trip.withdrawn != 0 ? Py_True : Py_False,
       trip.action == PROCGUARD_ACTION_EXCEPTION ? Py_True : Py_False,
       static_cast<double>(trip.at_ns > trip.due_ns ? trip.at_ns - trip.due_ns : 0) / kNsPerSecond);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python's stable ABI from 3.9 on, and an owning pointer for its objects. All code here that touches
-// objects runs under the GIL.
+// Python's stable ABI from 3.9 on, and an owning pointer for its objects. All code here that
+// touches objects runs under the GIL.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN

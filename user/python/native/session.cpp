@@ -53,8 +53,7 @@ Ref take_pending(Activation* activation) {
 }
 
 PyObject* throw_into(PyObject* work, PyObject* exception) {
-  return PyObject_CallMethod(work, "throw", "OO",
-                             reinterpret_cast<PyObject*>(Py_TYPE(exception)), exception);
+  return PyObject_CallMethod(work, "throw", "O", exception);
 }
 
 // The task was cancelled by us so that it wakes: our exception takes the cancellation's place.
@@ -121,13 +120,13 @@ PyObject* drive_throw(PyObject* self, PyObject* args) {
   if (PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback) == 0) {
     return after_step(session, nullptr);
   }
-  const Ref ours = instead_of_cancellation(session->activation, value == nullptr ? type : value);
+  // An instance carries its type and traceback: the three arguments are deprecated since 3.12.
+  const bool instance = value != nullptr && PyObject_IsInstance(value, PyExc_BaseException) == 1;
+  PyObject* exception = instance ? value : type;
+  const Ref ours = instead_of_cancellation(session->activation, exception);
   PyObject* result = nullptr;
-  if (ours) {
-    result = throw_into(as_drive(self)->work, ours.get());
-  } else if (PyErr_Occurred() == nullptr) {
-    Ref method(PyObject_GetAttrString(as_drive(self)->work, "throw"));
-    result = method ? PyObject_CallObject(method.get(), args) : nullptr;
+  if (PyErr_Occurred() == nullptr) {
+    result = throw_into(as_drive(self)->work, ours ? ours.get() : exception);
   }
   return after_step(session, result);
 }
@@ -261,12 +260,10 @@ bool make_session_types(PyObject* module) {
                                  {0, nullptr}};
   PyType_Spec session{"procguard._native.Session", sizeof(Session), 0, Py_TPFLAGS_DEFAULT,
                       session_slots};
-  PyType_Slot drive_slots[] = {{Py_tp_dealloc, slot(&drive_dealloc)},
-                               {Py_tp_iter, slot(&return_self)},
-                               {Py_tp_iternext, slot(&drive_next)},
-                               {Py_am_await, slot(&return_self)},
-                               {Py_tp_methods, g_drive_methods},
-                               {0, nullptr}};
+  PyType_Slot drive_slots[] = {
+      {Py_tp_dealloc, slot(&drive_dealloc)}, {Py_tp_iter, slot(&return_self)},
+      {Py_tp_iternext, slot(&drive_next)},   {Py_am_await, slot(&return_self)},
+      {Py_tp_methods, g_drive_methods},      {0, nullptr}};
   PyType_Spec drive{"procguard._native.Drive", sizeof(Drive), 0, Py_TPFLAGS_DEFAULT, drive_slots};
   g_drive_type = PyType_FromSpec(&drive);
   PyObject* session_type = PyType_FromSpec(&session);

@@ -35,9 +35,10 @@ void warn_if_late(const Activation& activation, const procguard_trip& trip) {
     return;
   }
   char text[160];
-  std::snprintf(text, sizeof(text),
-                "procguard: %s: the exception was undelivered for %.1f s: a native call held the GIL",
-                what(activation), static_cast<double>(now_ns - trip.at_ns) / 1e9);
+  std::snprintf(
+      text, sizeof(text),
+      "procguard: %s: the exception was undelivered for %.1f s: a native call held the GIL",
+      what(activation), static_cast<double>(now_ns - trip.at_ns) / 1e9);
   warn(activation, text);
 }
 
