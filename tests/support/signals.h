@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signals as a program expects them: whoever runs the tests may have had some ignored or blocked (a
-// shell without job control does that to what it starts in the background). Every test binary begins
-// with none ignored.
+// shell without job control does that to what it starts in the background). Every test binary
+// begins with none ignored.
 #pragma once
 
 namespace procguard::test {

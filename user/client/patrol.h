@@ -15,8 +15,8 @@
 
 namespace procguard::client {
 
-// The process's RSS, and when it crossed the thresholds that were in force (0: it did not while they
-// were: it is not over, or was before).
+// The process's RSS, and when it crossed the thresholds that were in force (0: it did not while
+// they were: it is not over, or was before).
 struct MemoryView {
   std::uint64_t bytes = 0;
   struct Crossing {

@@ -110,10 +110,10 @@ PROCGUARD_API int procguard_leave(procguard_entry entry, procguard_trip* withdra
 #define PROCGUARD_WITHDRAWN 1 /* an exception was pending */
 #define PROCGUARD_SIGNALLED 2 /* a signal was sent while it was entered */
 
-/* For work that pauses and goes on, perhaps in another thread (coroutines): a suspended entry belongs
- * to no thread. Its clock goes on; an exception that becomes due is pending and told to `deliver`,
- * signals wait until it is resumed. Resuming makes it the calling thread's innermost entry.
- * 0; -1: it was not entered (any more), or is (not) suspended already. */
+/* For work that pauses and goes on, perhaps in another thread (coroutines): a suspended entry
+ * belongs to no thread. Its clock goes on; an exception that becomes due is pending and told to
+ * `deliver`, signals wait until it is resumed. Resuming makes it the calling thread's innermost
+ * entry. 0; -1: it was not entered (any more), or is (not) suspended already. */
 PROCGUARD_API int procguard_suspend(procguard_entry entry);
 PROCGUARD_API int procguard_resume(procguard_entry entry);
 
