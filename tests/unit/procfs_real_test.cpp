@@ -17,6 +17,7 @@
 #include "engine/procfs_source.h"
 #include "sys/monotonic_clock.h"
 #include "sys/pidfd.h"
+#include "sys/procfs.h"
 #include "tests/support/child.h"
 #include "tests/support/processes.h"
 #include "tests/support/test_cgroup.h"
@@ -190,9 +191,13 @@ TEST_F(ProcfsReal, NobodyLeavesATree) {
   go.open();
   std::vector<Member> members;
   ASSERT_TRUE(wait_until([&] {
-    // The one in the middle ends: two are left.
+    // The one in the middle ends: two are left, and the last has come to us.
     members = source_->members(id).value();
-    return members.size() == 2 && levels(id).memory_plain_bytes > 20 * kMiB;
+    return members.size() == 2 && levels(id).memory_plain_bytes > 20 * kMiB &&
+           std::all_of(members.begin(), members.end(), [](const Member& member) {
+             const auto stat = sys::ProcRoot().stat(member.pid);
+             return stat && stat->ppid == ::getpid();
+           });
   }));
   for (const Member& member : members) {
     const auto pidfd = source_->open_member(id, member);
