@@ -20,7 +20,8 @@ constexpr Concept kConcepts[] = {
     {"crossing", measure_crossing}, {"overshoot", measure_overshoot},
     {"lateness", measure_lateness}, {"hooks", measure_hooks},
     {"load", measure_load},         {"start", measure_start},
-    {"idle", measure_idle},
+    {"idle", measure_idle},         {"blocks", measure_blocks},
+    {"python", measure_python},
 };
 
 struct Arguments {
