@@ -227,8 +227,11 @@ KERNEL_SERIES ?= 6.1 6.12
 kernels-btf: deps
 	-@tests/kernels/fetch.sh $(KERNELS) $(KERNEL_SERIES)
 
+# A sanitizer's runtime cannot be loaded into an interpreter that was built without it.
+PYTHON_TESTS := $(if $(SAN),,tests/python)
 test: all kernels-btf $(GEN)/arm64/procguard.bpf.o $(TEST_BPF_OBJ) $(TEST_BINS) $(PROGRAMS)
-	@PROCGUARD_BUILD=$(abspath $(BUILD)) tests/run_tests.sh $(TEST_BINS)
+	@PROCGUARD_BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) \
+	  tests/run_tests.sh $(TEST_BINS) $(PYTHON_TESTS)
 
 $(BUILD)/tests/attach_all: $(OBJ)/tests/kernels/attach_all.o $(BUILD)/libprocguard-core.a
 	@mkdir -p $(@D)
