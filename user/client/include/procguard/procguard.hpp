@@ -15,13 +15,16 @@
 //   guarded(document);
 //
 // When a limit is broken the ladder begins: by default an exception, then SIGINT, then SIGTERM to
-// the guarded thread. Exceptions are thrown by progress(), checkpoint() and the interruptible waits,
-// and nothing else: a loop that should be interruptible calls one of them. An exception step also
-// breaks a blocking system call of the thread (EINTR).
+// the guarded thread. Exceptions are thrown by progress(), checkpoint() and the interruptible
+// waits, and nothing else: a loop that should be interruptible calls one of them. An exception step
+// also breaks a blocking system call of the thread (EINTR).
 //
 // Durations are std::chrono, sizes `Bytes` (64_MiB). Guards may be used by many threads at once and
 // again and again; a Block belongs to the thread that entered it, but may be destroyed by any.
 #pragma once
+
+#include <procguard/procguard.h>
+#include <pthread.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -38,8 +41,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
-
-#include <procguard/procguard.h>
+#include <vector>
 
 namespace procguard {
 
@@ -49,9 +51,15 @@ struct Bytes {
   friend constexpr auto operator<=>(Bytes, Bytes) = default;
 };
 inline namespace literals {
-constexpr Bytes operator""_KiB(unsigned long long n) { return {n << 10U}; }
-constexpr Bytes operator""_MiB(unsigned long long n) { return {n << 20U}; }
-constexpr Bytes operator""_GiB(unsigned long long n) { return {n << 30U}; }
+constexpr Bytes operator""_KiB(unsigned long long n) {
+  return {n << 10U};
+}
+constexpr Bytes operator""_MiB(unsigned long long n) {
+  return {n << 20U};
+}
+constexpr Bytes operator""_GiB(unsigned long long n) {
+  return {n << 30U};
+}
 }  // namespace literals
 
 enum class InterruptType {
@@ -135,8 +143,8 @@ inline void raise_pending() {
   }
 }
 
-// The stop sources of blocks that were asked for one. The library calls back on a thread of its own,
-// which knows a block by its handle only: the block may be gone.
+// The stop sources of blocks that were asked for one, and of waits. The library calls back on a
+// thread of its own, which knows a block by its handle only: the block may be gone.
 class Stops {
  public:
   static Stops& instance() {
@@ -144,39 +152,80 @@ class Stops {
     return *stops;
   }
   std::stop_token token(procguard_entry entry) {
-    const std::lock_guard lock(mutex_);
-    auto& source = sources_[key(entry)];
+    std::stop_source source;
     const bool pending = procguard_is_pending(entry) == 1;
-    if (source.stop_requested() && !pending) {
-      source = std::stop_source();  // that stop was taken up
-    } else if (pending) {
+    {
+      const std::lock_guard lock(mutex_);
+      auto& known = sources_.try_emplace(key(entry), source).first->second;
+      if (known.stop_requested() && !pending) {
+        known = source;  // that stop was taken up
+      }
+      source = known;
+    }
+    // Asked again: the step may have been told just before the source was there.
+    if (procguard_is_pending(entry) == 1) {
       source.request_stop();
     }
     return source.get_token();
   }
-  void request(procguard_entry entry) {
-    std::optional<std::stop_source> source;
-    {
-      const std::lock_guard lock(mutex_);
-      if (const auto found = sources_.find(key(entry)); found != sources_.end()) {
-        source = found->second;
-      }
-    }
-    if (source) {
-      source->request_stop();  // runs callbacks: not under the lock
-    }
-  }
   void forget(procguard_entry entry) {
     const std::lock_guard lock(mutex_);
     sources_.erase(key(entry));
+  }
+  // A wait of any thread: each step ends it, and who waits looks whether the step was for him.
+  // Steps are rare, and a thread's guards are many.
+  void add_wait(const std::stop_source& source) {
+    const std::lock_guard lock(mutex_);
+    waits_.push_back(source);
+  }
+  void remove_wait(const std::stop_source& source) {
+    const std::lock_guard lock(mutex_);
+    std::erase(waits_, source);
+  }
+  void request(procguard_entry entry) {
+    std::vector<std::stop_source> sources;
+    {
+      const std::lock_guard lock(mutex_);
+      sources = waits_;
+      if (const auto found = sources_.find(key(entry)); found != sources_.end()) {
+        sources.push_back(found->second);
+      }
+    }
+    for (auto& source : sources) {
+      source.request_stop();  // runs callbacks: not under the lock
+    }
   }
 
  private:
   using Key = std::pair<void*, std::uint64_t>;
   static Key key(procguard_entry entry) { return {entry.slot, entry.generation}; }
 
+  // A fork's child has none of the waiting threads, and nobody who would unlock the mutex.
+  Stops() {
+    pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                   [] {
+                     instance().waits_.clear();
+                     instance().sources_.clear();
+                     instance().mutex_.unlock();
+                   });
+  }
+
   std::mutex mutex_;
   std::map<Key, std::stop_source> sources_;
+  std::vector<std::stop_source> waits_;
+};
+
+// The calling thread waits: its token is stopped at the next step.
+class Waiting {
+ public:
+  Waiting() { Stops::instance().add_wait(source_); }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() { Stops::instance().remove_wait(source_); }
+  std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  std::stop_source source_;
 };
 
 inline void on_step(procguard_entry entry, const procguard_trip* trip) {
@@ -308,9 +357,8 @@ class Guarded {
   }
 
   const GuardType& guard() const { return guard_; }
-  void progress() const requires requires(const GuardType& guard) { guard.progress(); } {
-    guard_.progress();
-  }
+  void progress() const requires requires(const GuardType& guard) { guard.progress(); }
+  { guard_.progress(); }
 
  private:
   GuardType guard_;
@@ -318,7 +366,7 @@ class Guarded {
 };
 
 struct TimeOptions {
-  std::chrono::nanoseconds timeout = std::chrono::seconds(60);  // 0 fires at once
+  std::chrono::nanoseconds timeout = std::chrono::seconds(60);       // 0 fires at once
   std::chrono::nanoseconds grace_period = std::chrono::seconds(15);  // between steps; least 10 ms
   InterruptType interrupt_type = InterruptType::exception_then_signal;
   bool send_kill = false;  // SIGKILL instead of the last SIGTERM
@@ -361,7 +409,7 @@ class TimeGuard : public Guard {
 
 struct MemoryOptions {
   Bytes max_memory;
-  bool absolute = true;  // false: above the RSS at entry
+  bool absolute = true;                     // false: above the RSS at entry
   std::chrono::nanoseconds grace_period{};  // how long it may be over the limit
   std::chrono::nanoseconds secondary_grace_period = std::chrono::seconds(5);  // between steps
   InterruptType interrupt_type = InterruptType::exception_then_signal;
@@ -429,12 +477,16 @@ void sleep_for(std::chrono::duration<Rep, Period> time) {
   }
 }
 
-// Waits until `done()`, and throws as soon as something becomes pending for `block`. The lock is
-// held again when it throws.
+// Waits until `done()`, and throws as soon as something becomes pending for the calling thread. The
+// lock is held again when it throws.
 template <typename Lock, typename Predicate>
-void wait(Block& block, std::condition_variable_any& condition, Lock& lock, Predicate done) {
-  if (!condition.wait(lock, block.stop_token(), done)) {
-    checkpoint();
+void wait(std::condition_variable_any& condition, Lock& lock, Predicate done) {
+  for (;;) {
+    const detail::Waiting waiting;
+    checkpoint();  // what is pending by now ends no wait any more
+    if (condition.wait(lock, waiting.token(), done)) {
+      return;
+    }
   }
 }
 
