@@ -151,6 +151,7 @@ static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 }
 
 #define PG_PF_EXITING	     0x00000004
+#define PG_PF_KTHREAD	     0x00200000
 #define PG_TASK_DEAD	     0x00000080
 #define PG_TASK_NEW	     0x00000800
 #define PG_SIGNAL_GROUP_EXIT 0x00000004
@@ -160,6 +161,12 @@ static __always_inline int pg_group_dead(__u64 *ctx, struct task_struct *task)
 static __always_inline int pg_is_exiting(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, flags) & PG_PF_EXITING;
+}
+
+/* Kernel threads are nobody's to guard, in whatever cgroup they are. */
+static __always_inline int pg_is_kernel_thread(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, flags) & PG_PF_KTHREAD;
 }
 
 /* Has the task never run? Its task_newtask may still be running, on another CPU. */

@@ -97,7 +97,8 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 	__u64 now, start_ns;
 	__u32 tgid;
 
-	if (!task || !w || task->pid != task->tgid || !pg_wanted(task, w))
+	if (!task || !w || task->pid != task->tgid || !pg_wanted(task, w) ||
+	    pg_is_kernel_thread(task))
 		return 0;
 	if (pg_is_new(task)) {
 		pg_enrol_request.enrolled++;

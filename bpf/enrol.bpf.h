@@ -6,7 +6,7 @@
 #ifndef PROCGUARD_ENROL_BPF_H
 #define PROCGUARD_ENROL_BPF_H
 
-#include "members.bpf.h"
+#include "processes.bpf.h"
 
 #define PG_MAX_THREADS 65536 /* of one process, entered when it is enrolled */
 

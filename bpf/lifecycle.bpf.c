@@ -70,7 +70,8 @@ int pg_task_newtask(__u64 *ctx)
 	if (clone_flags & PG_CLONE_THREAD) {
 		if (parent)
 			pg_enter_thread(pg_address(&ctx[0]), parent);
-	} else if (parent || (pg_with_cgroups && pg_is_guarded_cgroup(pg_cgroup_of(task)))) {
+	} else if (parent || (pg_with_cgroups && pg_is_guarded_cgroup(pg_cgroup_of(task)) &&
+			      !pg_is_kernel_thread(task))) {
 		pg_enter_child(task, pg_address(&ctx[0]), parent, clone_flags, bpf_ktime_get_ns());
 	}
 	if (parent)
@@ -318,7 +319,7 @@ int pg_cgroup_attach_task(__u64 *ctx)
 		if (!pg_hold(p, BPF_CORE_READ(task, start_boottime)))
 			return 0;
 		pg_leave_cgroups(p, cgroup, now);
-	} else if (pg_is_guarded_cgroup(cgroup)) {
+	} else if (pg_is_guarded_cgroup(cgroup) && !pg_is_kernel_thread(task)) {
 		p = pg_enrol(task);
 	} else {
 		return 0;

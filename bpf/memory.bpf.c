@@ -9,7 +9,7 @@
  * owner. With a vfork or CLONE_VM child the owner is still the parent: an address space counts
  * once.
  */
-#include "members.bpf.h"
+#include "processes.bpf.h"
 
 /* Who moved the RSS: the thread that ran, or somebody outside the process. */
 static __always_inline void pg_attribute(struct pg_process *p, __u32 part, __s64 delta, int own)

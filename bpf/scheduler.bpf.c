@@ -7,7 +7,7 @@
  * for a task that is not the current one (another CPU asks for its runtime), under the run-queue
  * lock.
  */
-#include "members.bpf.h"
+#include "processes.bpf.h"
 
 /* Books runtime into one watch; of_thread: it comes from a thread's own watch, not its process's.
  */

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <system_error>
 #include <vector>
 
+#include "sys/procfs.h"
 #include "tests/bpf/watched.h"
 
 namespace procguard::test {
@@ -150,6 +152,20 @@ TEST_F(SourceBpf, AfterALossAllWatchesAreReady) {
   ASSERT_EQ(bpf_map_update_elem(map_named("losses"), &zero, &losses, BPF_ANY), 0);
   EXPECT_EQ(source().drain(), (std::vector<engine::WatchId>{one, other}));
   EXPECT_TRUE(source().drain().empty()) << "once a loss";
+}
+
+TEST_F(SourceBpf, KernelThreadsAreNobodys) {
+  const sys::ProcRoot proc;
+  const auto pids = proc.processes();
+  ASSERT_TRUE(pids);
+  const auto kernel_thread = std::find_if(pids->begin(), pids->end(), [&](pid_t pid) {
+    const auto stat = proc.stat(pid);
+    return stat && stat->kernel_thread();
+  });
+  ASSERT_NE(kernel_thread, pids->end());
+  const auto watched = source().watch(target(PG_SCOPE_PROCESS, *kernel_thread));
+  ASSERT_FALSE(watched);
+  EXPECT_EQ(watched.error().code(), ESRCH);
 }
 
 TEST_F(SourceBpf, RefusesAMemoryLimitItCannotKeep) {

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "sys/caps.h"
 #include "sys/cgroup.h"
@@ -31,6 +32,10 @@ std::uint64_t kib_field(const std::string& status, const char* name) {
   const std::string text(sys::status_field(status, name));
   return std::strtoull(text.c_str(), nullptr, 10) * kKiB;
 }
+
+// Uninterruptible for a moment is waiting for a page of the program; for longer, what a test made
+// of it (a parent in vfork).
+constexpr auto kLongerThanAPage = std::chrono::milliseconds(30);
 
 bool is_parked(char state) {
   return state != 'R' && state != '?';
@@ -63,17 +68,23 @@ Rss rss_of(pid_t pid, pid_t tid) {
 
 bool at_rest(const std::vector<pid_t>& pids) {
   const sys::ProcRoot proc;
-  const auto rests = [&proc](pid_t pid) {
+  bool in_disk_wait = false;
+  const auto rests = [&](pid_t pid) {
     auto tids = proc.threads(pid);
     return !tids || std::all_of(tids->begin(), tids->end(), [&](pid_t tid) {
       auto stat = proc.thread_stat(pid, tid);
+      in_disk_wait = in_disk_wait || (stat && stat->state == 'D');
       return !stat || is_parked(stat->state);
     });
   };
   // Twice: a thread that is woken by another may have been looked at before.
   return wait_until([&] {
-    return std::all_of(pids.begin(), pids.end(), rests) &&
-           std::all_of(pids.begin(), pids.end(), rests);
+    in_disk_wait = false;
+    const bool first = std::all_of(pids.begin(), pids.end(), rests);
+    if (first && in_disk_wait) {
+      std::this_thread::sleep_for(kLongerThanAPage);
+    }
+    return first && std::all_of(pids.begin(), pids.end(), rests);
   });
 }
 

@@ -6,6 +6,9 @@ set -u
 generated=$1
 file=$2
 flags=(-std=c++20 -I. -Iuser -Iuser/client/include -isystem "$generated" -DPROCGUARD_VERSION='"lint"')
+case $file in
+  user/python/*) flags+=(-isystem "$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')") ;;
+esac
 mkdir -p "$generated/tidy"
 includes=$(g++ "${flags[@]}" -MM -MG "$file" 2>/dev/null | tr -s ' \\\\\n' '\n' |
   grep -E '^(user|bpf|tests)/.*\.h(pp)?$' | sort -u)

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <functional>
 #include <map>
 
 #include "tests/support/fake_clock.h"
@@ -57,7 +58,13 @@ class ExecutorTest : public ::testing::Test {
   FakeSource source_{clock_, journal_};
   FakeSignaler signaler_{source_, journal_};
   std::map<pid_t, ProcessFacts> facts_;
-  Executor executor_{source_, signaler_, [this](pid_t pid, int) { return facts_[pid]; }, kSelf};
+  std::function<void(pid_t)> on_facts_ = [](pid_t) {};
+  Executor executor_{source_, signaler_,
+                     [this](pid_t pid, int) {
+                       on_facts_(pid);
+                       return facts_[pid];
+                     },
+                     kSelf};
   Target target_;
   WatchId watch_ = 0;
 };
@@ -199,7 +206,7 @@ TEST_F(ExecutorTest, AnInitWithoutAHandlerIgnores) {
   watch(PG_SCOPE_CGROUP, {42});
   facts_[42].namespace_init = true;
   EXPECT_EQ(take(SIGTERM).result, PG_RESULT_IGNORED);
-  EXPECT_EQ(journal_, Journal{"members"});
+  EXPECT_EQ(journal_, (Journal{"members", "42 TERM", "42 CONT"})) << "the kernel drops it";
   facts_[42].handles_signal = true;
   EXPECT_EQ(take(SIGTERM).result, PG_RESULT_SENT);
   facts_[42].handles_signal = false;
@@ -278,6 +285,17 @@ TEST_F(ExecutorTest, ExceptionsAreNotForOtherPrograms) {
                             .kernel_pid = 0};
   EXPECT_EQ(executor_.take(target_, watch_, step).result, PG_RESULT_FAILED);
   EXPECT_TRUE(journal_.empty());
+}
+
+TEST_F(ExecutorTest, OfWhomTheSourceKnowsNothingIsReadBeforeTheSignal) {
+  for (int signal : {SIGTERM, SIGKILL}) {
+    watch(PG_SCOPE_PROCESS, {42});
+    source_.member(watch_, 42).is_user_process = true;
+    on_facts_ = [this](pid_t) { journal_.emplace_back("facts"); };
+    EXPECT_EQ(take(signal).result, PG_RESULT_SENT);
+    EXPECT_EQ(journal_, signal == SIGTERM ? (Journal{"members", "42 TERM", "42 CONT", "facts"})
+                                          : (Journal{"members", "42 KILL"}));
+  }
 }
 
 TEST_F(ExecutorTest, SweepKillsWhatIsLeft) {

@@ -26,12 +26,9 @@ std::uint64_t ram_bytes() {
   return ::sysinfo(&info) == 0 ? static_cast<std::uint64_t>(info.totalram) * info.mem_unit : 0;
 }
 
-// Whoever is sent KILL may be ending already, and being early by microseconds is nothing then.
+// Whoever was sent a signal may be ending.
 engine::FactsReader calm_facts() {
   return [facts = engine::process_facts()](pid_t pid, int signal) {
-    if (signal != SIGKILL) {
-      return facts(pid, signal);
-    }
     const Calm calm;
     return facts(pid, signal);
   };

@@ -9,7 +9,7 @@
 namespace procguard::client {
 namespace {
 
-constexpr std::size_t kStackBytes = 256 * 1024;
+constexpr std::size_t kStackBytes = 256UL * 1024;
 
 }  // namespace
 

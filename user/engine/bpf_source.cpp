@@ -52,7 +52,8 @@ bool add_member(const pg_process& process, const pg_watch& watch, std::vector<Me
   if (mine == nullptr || (process.flags & PG_PROCESS_ENDED) != 0) {
     return false;
   }
-  Member member{static_cast<pid_t>(process.tgid), process.start_ns, {false, false}};
+  // The programs enter no kernel threads.
+  Member member{static_cast<pid_t>(process.tgid), process.start_ns, true, {false, false}};
   for (int i = 0; i < 2; i++) {
     std::uint64_t episode = load(watch.memory[i].episodes);
     member.kernel_signalled[i] = episode != 0 && mine->acted_episode[i] == episode;

@@ -160,13 +160,8 @@ void Executor::signal_member(Pass& pass, const Member& member) {
     pass.not_sent(pid, pidfd.error());
     return;
   }
-  const ProcessFacts facts = facts_(pid, pass.signal);
-  if (facts.kernel_thread) {
+  if (!member.is_user_process && facts_(pid, pass.signal).kernel_thread) {
     pass.refused(pid, EPERM);
-    return;
-  }
-  if (facts.namespace_init && !facts.handles_signal && !is_forced(pass.signal)) {
-    pass.ignored = true;
     return;
   }
   const auto send = [&](int signal) {
@@ -178,9 +173,24 @@ void Executor::signal_member(Pass& pass, const Member& member) {
     pass.not_sent(pid, sent.error());
     return;
   }
-  pass.reached(pid, facts.frozen_or_traced && pass.signal != SIGKILL);
   if (wants_cont(pass.signal)) {
     static_cast<void>(send(SIGCONT));  // best effort: the step itself is sent
+  }
+  note_sent(pass, pid);
+}
+
+// What the signal will come to is looked up after it is on its way: /proc takes longer than all else
+// that a step does.
+void Executor::note_sent(Pass& pass, pid_t pid) {
+  if (pass.signal == SIGKILL) {
+    pass.reached(pid, false);
+    return;
+  }
+  const ProcessFacts facts = facts_(pid, pass.signal);
+  if (facts.namespace_init && !facts.handles_signal && !is_forced(pass.signal)) {
+    pass.ignored = true;  // the kernel has dropped it
+  } else {
+    pass.reached(pid, facts.frozen_or_traced);
   }
 }
 
@@ -198,7 +208,7 @@ Result<std::size_t> Executor::sweep(const Target& target, WatchId watch) {
       continue;
     }
     auto pidfd = source_.open_member(watch, member);
-    if (pidfd && facts_(member.pid, SIGKILL).kernel_thread) {
+    if (pidfd && !member.is_user_process && facts_(member.pid, SIGKILL).kernel_thread) {
       continue;
     }
     auto killed = pidfd ? signaler_.send(pidfd->get(), SIGKILL) : Result<void>(pidfd.error());

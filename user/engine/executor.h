@@ -59,6 +59,7 @@ class Executor {
   bool doom(WatchId watch, const std::vector<Member>& members);
   bool kill_whole_cgroup(const Target& target, const std::vector<Member>& members);
   void signal_member(Pass& pass, const Member& member);
+  void note_sent(Pass& pass, pid_t pid);
 
   Source& source_;
   Signaler& signaler_;

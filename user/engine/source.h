@@ -67,6 +67,8 @@ struct Levels {
 struct Member {
   pid_t pid = 0;
   std::uint64_t start_ns = 0;  // procfs source: start time in clock ticks scaled to ns
+  // The source knows that it is no kernel thread; else whoever signals it has to look.
+  bool is_user_process = false;
   // The kernel step of the present episode has reached it, by memory threshold.
   bool kernel_signalled[2] = {false, false};
 };

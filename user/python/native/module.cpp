@@ -72,6 +72,11 @@ PyObject* module_after_fork(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* module_shut_down(PyObject*, PyObject*) {
+  shut_down();
+  Py_RETURN_NONE;
+}
+
 constexpr const char* kTimeGuardDoc =
     "time_guard(timeout=60, timeout_ms=None, grace_period=15, grace_period_ms=None, "
     "interrupt_type=InterruptType.exception_then_signal, send_kill=False, check_interval=500)\n"
@@ -124,6 +129,7 @@ PyMethodDef g_methods[] = {
     {"source", module_source, METH_NOARGS, kSourceDoc},
     {"_interrupt", module_interrupt, METH_VARARGS, nullptr},
     {"_after_fork", module_after_fork, METH_NOARGS, nullptr},
+    {"_shut_down", module_shut_down, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef g_module = {PyModuleDef_HEAD_INIT,
@@ -148,8 +154,8 @@ bool find_names() {
       {"Trip", &g_names.trip},
       {"reserve_signal", &g_names.reserve_signal},
       {"is_current_task", &g_names.is_current_task},
-      {"cancel_task", &g_names.cancel_task},
-      {"uncancel_task", &g_names.uncancel_task}};
+      {"wake_task", &g_names.wake_task},
+      {"is_users_cancellation", &g_names.is_users_cancellation}};
   for (const auto& [name, place] : wanted) {
     *place = PyObject_GetAttrString(support.get(), name);
     if (*place == nullptr) {
@@ -162,7 +168,7 @@ bool find_names() {
 }  // namespace
 }  // namespace procguard::python
 
-PyMODINIT_FUNC PyInit__native() {
+PyMODINIT_FUNC PyInit__native() {  // NOLINT(bugprone-reserved-identifier): Python's name for it
   using namespace procguard::python;
   Ref threading(PyImport_ImportModule("threading"));
   Ref main(threading ? PyObject_CallMethod(threading.get(), "main_thread", nullptr) : nullptr);
