@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -120,7 +121,8 @@ int in_child(const std::function<void()>& body, const std::vector<std::string>& 
     ::_exit(0);
   }
   int status = -1;
-  ::waitpid(child, &status, 0);
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {  // a guard of the caller
+  }
   return status;
 }
 
