@@ -16,6 +16,14 @@ bool send(const Entry& entry, int signal) {
   return ::syscall(SYS_tgkill, ::getpid(), entry.thread.load()->tid, signal) == 0;
 }
 
+void do_nothing(int) {}
+
+bool is_ours(int signal) {
+  struct sigaction now {};
+  return ::sigaction(signal, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 &&
+         now.sa_handler == &do_nothing;
+}
+
 int find_nudge_signal() {
   for (int signal = SIGRTMAX - 1; signal > SIGRTMIN; --signal) {
     struct sigaction now {};
@@ -24,7 +32,7 @@ int find_nudge_signal() {
       continue;
     }
     struct sigaction quiet {};
-    quiet.sa_handler = [](int) {};  // without SA_RESTART: EINTR
+    quiet.sa_handler = &do_nothing;  // without SA_RESTART: EINTR
     if (::sigaction(signal, &quiet, nullptr) == 0) {
       return signal;
     }
@@ -34,8 +42,13 @@ int find_nudge_signal() {
 
 }  // namespace
 
+// Looked at each time: a program that sets all signals back (many do after a fork) would be ended
+// by one that it knows nothing of.
 int reserve_nudge_signal() {
-  static const int signal = find_nudge_signal();
+  static int signal = 0;
+  if (signal == 0 || !is_ours(signal)) {
+    signal = find_nudge_signal();
+  }
   return signal;
 }
 
@@ -59,8 +72,11 @@ pg_result ThreadStepper::take(Entry& entry, const procguard_trip& trip) {
 }
 
 void ThreadStepper::nudge(Entry& entry) {
-  if (entry.guard->break_syscalls && !entry.suspended && reserve_nudge_signal() != 0) {
-    send(entry, reserve_nudge_signal());
+  if (!entry.guard->break_syscalls || entry.suspended) {
+    return;
+  }
+  if (const int signal = reserve_nudge_signal(); signal != 0) {
+    send(entry, signal);
   }
 }
 

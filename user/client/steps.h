@@ -19,7 +19,8 @@ class ThreadStepper final : public Stepper {
   Deliveries& deliveries_;
 };
 
-// Makes a real-time signal break system calls: the highest that nobody uses. 0: there is none.
+// Makes a real-time signal break system calls: the highest that nobody uses. 0: there is none. The
+// monitor's only.
 int reserve_nudge_signal();
 
 }  // namespace procguard::client
