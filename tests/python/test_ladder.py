@@ -186,6 +186,7 @@ def test_sleep_in_the_main_thread_is_ended_by_the_exception(kind):
 
 @kinds
 @threads
+@pytest.mark.filterwarnings("ignore:procguard")  # of the last step
 def test_no_grace_between_steps_is_ten_milliseconds(kind, where):
     interrupts = Interrupts()
     preset = InterruptType.signal

@@ -5,9 +5,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "python/native/pending.h"
 #include "python/native/warn.h"
@@ -19,13 +21,21 @@ unsigned long long g_next_number = 1;
 unsigned long g_main_ident = 0;
 std::atomic<int> g_main_tid{0};
 std::atomic<int> g_signal{0};  // the reserved one; 0: none yet
+std::atomic<bool> g_closing{false};
+std::atomic<bool> g_delivering{false};
 
 // The record of a thread that ended inside a guard stays: its activations may be left by others.
+// Its number may become another thread's.
 struct Owner {
   ThreadState* state = nullptr;
   ~Owner() {
-    if (state != nullptr && state->innermost == nullptr) {
+    if (state == nullptr) {
+      return;
+    }
+    if (state->innermost == nullptr && state->at_home.empty()) {
       delete state;
+    } else {
+      state->ident = 0;
     }
   }
 };
@@ -73,12 +83,19 @@ void put_in_slot(ThreadState* thread, Activation* activation) {
 
 // The outermost that waits.
 void fill_slot(ThreadState* thread) {
+  if (thread->quiet != 0) {
+    return;
+  }
   Activation* first = nullptr;
-  for (Activation* one = thread->innermost; one != nullptr; one = one->outer) {
+  const auto consider = [&first](Activation* one) {
     if (one->waits && (first == nullptr || is_outer(*one, *first))) {
       first = one;
     }
+  };
+  for (Activation* one = thread->innermost; one != nullptr; one = one->outer) {
+    consider(one);
   }
+  std::for_each(thread->at_home.begin(), thread->at_home.end(), consider);
   if (first != nullptr) {
     put_in_slot(thread, first);
   }
@@ -86,10 +103,11 @@ void fill_slot(ThreadState* thread) {
 
 void request(ThreadState* thread, Activation* activation) {
   Activation* now = thread->in_slot;
-  if (now == activation) {
-    return;
-  }
-  if (now == nullptr || is_outer(*activation, *now)) {
+  if (thread->quiet != 0) {
+    activation->waits = true;
+  } else if (now == activation) {
+    put_in_slot(thread, activation);  // somebody may have dropped it half-raised
+  } else if (now == nullptr || is_outer(*activation, *now)) {
     put_in_slot(thread, activation);
     if (now != nullptr) {
       now->waits = true;
@@ -99,51 +117,64 @@ void request(ThreadState* thread, Activation* activation) {
   }
 }
 
-bool runs_now(const Activation& activation) {
-  Ref answer(PyObject_CallFunctionObjArgs(g_names.is_current_task, activation.loop, activation.task,
-                                          nullptr));
+// Does its task run at this moment? False also if it was left meanwhile.
+bool runs_now(const Hold& activation) {
+  const Quiet quiet;
+  const Ref loop = Ref::borrow(activation->loop);
+  const Ref task = Ref::borrow(activation->task);
+  Ref answer(
+      PyObject_CallFunctionObjArgs(g_names.is_current_task, loop.get(), task.get(), nullptr));
   if (!answer) {
     PyErr_Clear();
   }
-  return answer && PyObject_IsTrue(answer.get()) == 1;
+  return answer && PyObject_IsTrue(answer.get()) == 1 && activation;
 }
 
-void wake_task(Activation* activation) {
-  if (activation->cancelled) {
-    return;
-  }
-  Ref done(PyObject_CallFunctionObjArgs(g_names.cancel_task, activation->loop, activation->task,
+void wake_task(const Hold& activation) {
+  const Quiet quiet;
+  const Ref session = Ref::borrow(activation->session);
+  const Ref loop = Ref::borrow(activation->loop);
+  const Ref task = Ref::borrow(activation->task);
+  Ref done(PyObject_CallFunctionObjArgs(g_names.wake_task, session.get(), loop.get(), task.get(),
                                         nullptr));
-  if (done) {
-    activation->cancelled = true;
-  } else {
-    PyErr_WriteUnraisable(activation->guard);  // its loop is closed: nothing runs there any more
+  if (!done) {
+    PyErr_Clear();  // its loop is closed: nothing runs there any more
   }
+}
+
+// Of the main thread's activations of `async with` blocks that have something pending, the one
+// whose task runs; the tasks of the others are woken.
+Hold running_at_home(const ThreadState& thread) {
+  std::vector<Hold> pending;
+  for (Activation* one : thread.at_home) {
+    if (procguard_is_pending(one->entry) == 1) {
+      pending.emplace_back(one);
+    }
+  }
+  Activation* first = nullptr;
+  for (const Hold& one : pending) {
+    if (!one) {
+      continue;
+    }
+    if (!runs_now(one)) {
+      wake_task(one);
+    } else if (first == nullptr || is_outer(*one.get(), *first)) {
+      first = one.get();
+    }
+  }
+  return Hold(first);
 }
 
 // The outermost of the main thread's activations whose exception is pending and may be raised now.
-// Tasks of `async with` that sleep are woken on the way.
-Activation* outermost_pending(const ThreadState& thread) {
-  Activation* first = nullptr;
-  const auto consider = [&first](Activation* one) {
-    first = first == nullptr || is_outer(*one, *first) ? one : first;
-  };
+Hold outermost_pending(const ThreadState& thread) {
+  const Hold at_home = running_at_home(thread);
+  Activation* first = at_home ? at_home.get() : nullptr;
   for (Activation* one = thread.innermost; one != nullptr; one = one->outer) {
-    if (procguard_is_pending(one->entry) == 1) {
-      consider(one);
+    if (procguard_is_pending(one->entry) == 1 && (first == nullptr || is_outer(*one, *first))) {
+      first = one;
     }
   }
-  for (Activation* one : thread.at_home) {
-    if (procguard_is_pending(one->entry) == 0) {
-      continue;
-    }
-    if (runs_now(*one)) {
-      consider(one);
-    } else {
-      wake_task(one);
-    }
-  }
-  return first;
+  return Hold(first);
 }
 
 // Makes the interpreter call raise_in_main() soon. Without the GIL. False: until a guard was
@@ -167,21 +198,58 @@ void reserve_signal() {
 }
 
 // `called`: raise_in_main() will run.
-void deliver_exception(Activation* activation, bool called) {
+void deliver_exception(const Hold& activation, bool called) {
   ThreadState* thread = activation->thread;
-  if (thread == nullptr && activation->home != nullptr && runs_now(*activation)) {
+  if (thread == nullptr && activation->home != nullptr && runs_now(activation)) {
     thread = activation->home;
+  }
+  if (!activation) {
+    return;
   }
   if (thread == nullptr) {
     if (activation->task != nullptr) {
       wake_task(activation);
     }
   } else if (!thread->is_main || (!called && !interrupt_main())) {
-    request(thread, activation);
+    request(thread, activation.get());
+  }
+}
+
+// Under the GIL. What was not told in time, and that nothing more will come, is said in any case:
+// its block may have been left meanwhile.
+void tell(procguard_entry entry, const procguard_trip& trip, bool called) {
+  if (trip.action == PROCGUARD_ACTION_EXCEPTION) {
+    // Leaving needs the GIL too: an entry that is there now stays until we let it go.
+    const Hold activation(static_cast<Activation*>(procguard_user(entry)));
+    if (activation && procguard_is_pending(entry) == 1) {
+      deliver_exception(activation, called);
+    }
+    warn_if_late(trip);
+  }
+  if (trip.last != 0) {
+    warn_last_step(trip);
   }
 }
 
 }  // namespace
+
+Quiet::Quiet() : thread_(t_state) {
+  if (thread_ == nullptr || thread_->quiet++ != 0 || thread_->in_slot == nullptr) {
+    return;
+  }
+  thread_->in_slot->waits = true;
+  put_in_slot(thread_, nullptr);
+}
+
+Quiet::~Quiet() {
+  if (thread_ == nullptr || --thread_->quiet != 0) {
+    return;
+  }
+  fill_slot(thread_);
+  if (std::exchange(thread_->missed, false)) {
+    interrupt_main();
+  }
+}
 
 ThreadState* this_thread() {
   if (t_state == nullptr) {
@@ -204,7 +272,13 @@ void stay_at_home(Activation* activation) {
 }
 
 Activation* activate(PyObject* guard, procguard_guard* native, bool is_timeout, bool suspended) {
+  if (this_thread()->is_main) {
+    reserve_signal();
+  }
   auto activation = std::make_unique<Activation>();
+  activation->guard = guard;  // owned from when it is entered
+  activation->is_timeout = is_timeout;
+  activation->number = g_next_number++;
   int error = 0;
   if (is_timeout) {
     error = procguard_enter(native, activation.get(), &activation->entry);
@@ -218,16 +292,12 @@ Activation* activate(PyObject* guard, procguard_guard* native, bool is_timeout, 
     PyErr_Format(PyExc_OSError, "entering the guard: %s", std::strerror(error));
     return nullptr;
   }
-  activation->guard = Ref::borrow(guard).release();
-  activation->is_timeout = is_timeout;
-  activation->number = g_next_number++;
-  if (this_thread()->is_main) {
-    reserve_signal();
-  }
+  Py_INCREF(guard);
   if (suspended) {
     procguard_suspend(activation->entry);
   } else {
     link_to(activation.get(), this_thread());
+    deliver_pending(activation.get());  // due at once, and told while nobody knew whose it is
   }
   return activation.release();
 }
@@ -249,11 +319,13 @@ bool deactivate(Activation* activation) {
   if (activation->home != nullptr) {
     std::erase(activation->home->at_home, activation);
   }
-  Py_XDECREF(activation->loop);
-  Py_XDECREF(activation->task);
-  PyObject* guard = activation->guard;
-  delete activation;
-  Py_DECREF(guard);
+  const Ref guard(activation->guard);
+  activation->left = true;
+  activation->thread = nullptr;
+  activation->home = nullptr;
+  if (--activation->holders == 0) {
+    delete activation;
+  }
   if (left < 0 || (left & PROCGUARD_SIGNALLED) == 0) {
     return true;
   }
@@ -271,6 +343,15 @@ void suspend(Activation* activation) {
   unlink(activation);
   withdraw(activation);
   activation->thread = nullptr;
+  if (activation->task != nullptr && procguard_is_pending(activation->entry) == 1) {
+    wake_task(Hold(activation));
+  }
+}
+
+void deliver_pending(Activation* activation) {
+  if (procguard_is_pending(activation->entry) == 1) {
+    deliver_exception(Hold(activation), false);
+  }
 }
 
 bool resume(Activation* activation) {
@@ -283,15 +364,19 @@ bool raise_in_main() {
   if (t_state == nullptr || !t_state->is_main) {
     return true;
   }
-  Activation* activation = outermost_pending(*t_state);
-  procguard_trip trip{};
-  if (activation == nullptr || procguard_take_entry(activation->entry, &trip) == 0) {
+  if (t_state->quiet != 0) {
+    t_state->missed = true;
     return true;
   }
-  if (outermost_pending(*t_state) != nullptr) {
+  const Hold activation = outermost_pending(*t_state);
+  procguard_trip trip{};
+  if (!activation || procguard_take_entry(activation->entry, &trip) == 0) {
+    return true;
+  }
+  Ref exception(make_exception(*activation.get(), trip));
+  if (outermost_pending(*t_state)) {
     interrupt_main();
   }
-  Ref exception(make_exception(*activation, trip));
   if (exception) {
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
   }
@@ -299,31 +384,31 @@ bool raise_in_main() {
 }
 
 void deliver(procguard_entry entry, const procguard_trip* trip) {
-  if (Py_IsInitialized() == 0) {
-    return;
-  }
   // Before we wait for the GIL: the main thread need not wait for us.
   const bool called = trip->action == PROCGUARD_ACTION_EXCEPTION &&
                       procguard_thread_id(entry) == g_main_tid.load() && interrupt_main();
-  const PyGILState_STATE gil = PyGILState_Ensure();
-  // Leaving needs the GIL too: an entry that is there now stays until we let it go.
-  auto* activation = static_cast<Activation*>(procguard_user(entry));
-  if (activation != nullptr) {
-    if (trip->action == PROCGUARD_ACTION_EXCEPTION && procguard_is_pending(entry) == 1) {
-      warn_if_late(*activation, *trip);
-      deliver_exception(activation, called);
-    }
-    if (trip->last != 0) {
-      warn_last_step(*activation, *trip);
-    }
+  g_delivering = true;
+  if (!g_closing && Py_IsInitialized() != 0) {
+    const PyGILState_STATE gil = PyGILState_Ensure();
+    tell(entry, *trip, called);
+    PyGILState_Release(gil);
   }
-  PyGILState_Release(gil);
+  g_delivering = false;
 }
 
 void progress(Activation* activation) {
   if (procguard_progress(activation->entry) == 1) {
     withdraw(activation);
   }
+}
+
+void shut_down() {
+  g_closing = true;
+  Py_BEGIN_ALLOW_THREADS;
+  while (g_delivering) {
+    sched_yield();
+  }
+  Py_END_ALLOW_THREADS;
 }
 
 Activation* take_from_slot() {
@@ -339,6 +424,7 @@ Activation* take_from_slot() {
 
 void after_fork_in_child() {
   set_main_thread(PyThread_get_thread_ident(), ::gettid());
+  g_delivering = false;
   if (t_state == nullptr) {
     return;
   }

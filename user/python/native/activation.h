@@ -15,6 +15,8 @@
 // Everything here is under the GIL.
 #pragma once
 
+#include <atomic>
+#include <utility>
 #include <vector>
 
 #include "procguard/procguard.h"
@@ -26,8 +28,10 @@ struct Activation;
 
 // One a thread that has used guards; lives as long as the thread, longer if it left some active.
 struct ThreadState {
-  unsigned long ident = 0;
+  std::atomic<unsigned long> ident{0};  // 0: the thread has ended
   bool is_main = false;
+  unsigned quiet = 0;   // see Quiet
+  bool missed = false;  // something was to be raised meanwhile
   Activation* innermost = nullptr;
   Activation* in_slot = nullptr;
   std::vector<Activation*> at_home;  // of `async with` blocks
@@ -43,11 +47,50 @@ struct Activation {
   unsigned long long number = 0;
   bool is_timeout = false;
   bool waits = false;  // its exception is due and not in the slot
-  // Of a task: who is woken when it is due while the task sleeps.
-  PyObject* loop = nullptr;  // owned, as is task
+  // Of a task: who is woken when it is due while the task sleeps. The session's, which outlives it.
+  PyObject* session = nullptr;
+  PyObject* loop = nullptr;
   PyObject* task = nullptr;
   ThreadState* home = nullptr;  // `async with`: never resumed, but it may be running there
-  bool cancelled = false;       // the task was cancelled so that it wakes
+  unsigned holders = 1;         // whoever it is active for, and Hold
+  bool left = false;
+};
+
+// Wherever Python code runs the GIL may change hands and an activation be left: it stays in memory.
+class Hold {
+ public:
+  explicit Hold(Activation* activation) : activation_(activation) {
+    if (activation_ != nullptr) {
+      ++activation_->holders;
+    }
+  }
+  Hold(Hold&& other) noexcept : activation_(std::exchange(other.activation_, nullptr)) {}
+  Hold& operator=(Hold&&) = delete;
+  ~Hold() {
+    if (activation_ != nullptr && --activation_->holders == 0) {
+      delete activation_;
+    }
+  }
+  Activation* get() const { return activation_; }
+  Activation* operator->() const { return activation_; }
+  // Is it active (still)?
+  explicit operator bool() const { return activation_ != nullptr && !activation_->left; }
+
+ private:
+  Activation* activation_;
+};
+
+// While Python code of the package runs in this thread on behalf of native code: what becomes due
+// meanwhile is raised afterwards, in the guarded code.
+class Quiet {
+ public:
+  Quiet();
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+  ~Quiet();
+
+ private:
+  ThreadState* thread_;
 };
 
 ThreadState* this_thread();
@@ -66,10 +109,12 @@ Activation* activate(PyObject* guard, procguard_guard* native, bool is_timeout, 
 // that were sent run now; false and an error if one of them raised.
 bool deactivate(Activation* activation);
 
-// See procguard_suspend(). What is pending stays so, out of the slot.
+// See procguard_suspend(). What is pending stays so, out of the slot; a task is woken for it.
 void suspend(Activation* activation);
 // In this thread. True: an exception is pending.
 bool resume(Activation* activation);
+// What is pending already is raised in the thread that it runs in.
+void deliver_pending(Activation* activation);
 
 // What Activation's guard is told of, on a thread of the library's own, without the GIL.
 void deliver(procguard_entry entry, const procguard_trip* trip);
@@ -84,5 +129,7 @@ Activation* take_from_slot();
 bool raise_in_main();
 // The child of a fork has no guards.
 void after_fork_in_child();
+// From now on nothing is told to the interpreter, which is about to end.
+void shut_down();
 
 }  // namespace procguard::python

@@ -22,13 +22,22 @@ bool given(PyObject* value) {
   return value != nullptr && value != Py_None;
 }
 
+// An int, or what counts as one (numpy's); not a bool: that is an argument in the wrong place.
+Ref integer_of(PyObject* value) {
+  if (PyBool_Check(value) || PyFloat_Check(value) || !PyIndex_Check(value)) {
+    return Ref();
+  }
+  return Ref(PyNumber_Index(value));
+}
+
 // Whole or fractional units as ns. Less than 1 ns is 1: nobody who asks for a time means "default".
 bool time_of(PyObject* value, const char* name, std::int64_t ns_per_unit, std::uint64_t& ns) {
   const std::int64_t most = kLongestSeconds * (kNsPerSecond / ns_per_unit);
   double units = 0;
-  if (PyLong_Check(value)) {
+  const Ref integer = integer_of(value);
+  if (integer) {
     int overflow = 0;
-    const long long whole = PyLong_AsLongLongAndOverflow(value, &overflow);
+    const long long whole = PyLong_AsLongLongAndOverflow(integer.get(), &overflow);
     if (overflow == 0 && whole >= 0 && whole <= most) {
       ns = static_cast<std::uint64_t>(whole) * static_cast<std::uint64_t>(ns_per_unit);
       return true;
@@ -37,7 +46,7 @@ bool time_of(PyObject* value, const char* name, std::int64_t ns_per_unit, std::u
   } else if (PyFloat_Check(value)) {
     units = PyFloat_AsDouble(value);
   } else {
-    return wrong_type(name, "a number", value);
+    return PyErr_Occurred() == nullptr && wrong_type(name, "a number", value);
   }
   if (std::isnan(units) || units < 0) {
     PyErr_Format(PyExc_ValueError, "%s: %R is negative or no number", name, value);
@@ -89,7 +98,7 @@ bool common(PyObject* interrupt_type, PyObject* send_kill, PyObject* check_inter
   options.size = sizeof(options);
   options.interrupt_type = PROCGUARD_EXCEPTION_THEN_SIGNAL;
   if (interrupt_type != nullptr) {
-    if (!PyLong_Check(interrupt_type)) {
+    if (!PyLong_Check(interrupt_type) || PyBool_Check(interrupt_type)) {
       return wrong_type("interrupt_type", "an InterruptType", interrupt_type);
     }
     const long type = PyLong_AsLong(interrupt_type);
@@ -163,11 +172,12 @@ bool parse_mem_guard(PyObject* args, PyObject* kwargs, procguard_options& option
                                   &value[6], &value[7], &value[8]) == 0) {
     return false;
   }
-  if (!PyLong_Check(value[0])) {
-    return wrong_type("max_memory", "an int (KiB)", value[0]);
+  const Ref integer = integer_of(value[0]);
+  if (!integer) {
+    return PyErr_Occurred() == nullptr && wrong_type("max_memory", "an int (KiB)", value[0]);
   }
   int overflow = 0;
-  const long long kib = PyLong_AsLongLongAndOverflow(value[0], &overflow);
+  const long long kib = PyLong_AsLongLongAndOverflow(integer.get(), &overflow);
   if (overflow != 0 || kib < 0 || kib > kMostKib) {
     PyErr_Format(PyExc_ValueError, "max_memory: %R is negative or absurdly much", value[0]);
     return false;

@@ -11,6 +11,9 @@ namespace {
 
 PyObject* g_time_type = nullptr;
 PyObject* g_mem_type = nullptr;
+PyObject* g_edge_type = nullptr;
+
+PyObject* make_edge(PyObject* guard, PyObject* exception);
 
 // The latest activation of the guard in this thread; without one, the latest of all: a block may be
 // left by another thread than entered it (a generator's).
@@ -114,12 +117,63 @@ PyObject* guard_call(PyObject* self, PyObject* args, PyObject* kwargs) {
 }
 
 PyObject* guard_aenter(PyObject* self, PyObject*) {
-  return call_decorate("enter_async", self, nullptr);
+  return make_edge(self, nullptr);
 }
 
 PyObject* guard_aexit(PyObject* self, PyObject* args) {
-  PyObject* value = PyTuple_Size(args) > 1 ? PyTuple_GetItem(args, 1) : Py_None;
-  return call_decorate("exit_async", self, value);
+  return make_edge(self, PyTuple_Size(args) > 1 ? PyTuple_GetItem(args, 1) : Py_None);
+}
+
+// What `async with` awaits when it begins and when it ends. Native, so that no exception of the
+// guard is raised before its block has begun or after it was left.
+struct Edge {
+  PyObject_HEAD PyObject* guard;  // owned
+  PyObject* exception;            // owned: that the block ends with, or None; nullptr: it begins
+};
+
+PyObject* make_edge(PyObject* guard, PyObject* exception) {
+  auto* edge = PyObject_New(Edge, reinterpret_cast<PyTypeObject*>(g_edge_type));
+  if (edge != nullptr) {
+    edge->guard = Ref::borrow(guard).release();
+    edge->exception = Ref::borrow(exception).release();
+  }
+  return reinterpret_cast<PyObject*>(edge);
+}
+
+PyObject* edge_await(PyObject* self) {
+  Py_INCREF(self);
+  return self;
+}
+
+PyObject* edge_next(PyObject* self) {
+  const auto* edge = reinterpret_cast<Edge*>(self);
+  const Quiet quiet;
+  const bool begins = edge->exception == nullptr;
+  const Ref result(
+      call_decorate(begins ? "enter_async" : "exit_async", edge->guard, edge->exception));
+  if (result) {
+    PyErr_SetObject(PyExc_StopIteration, result.get());
+  }
+  return nullptr;
+}
+
+void edge_dealloc(PyObject* self) {
+  auto* edge = reinterpret_cast<Edge*>(self);
+  PyTypeObject* type = Py_TYPE(self);
+  Py_XDECREF(edge->guard);
+  Py_XDECREF(edge->exception);
+  PyObject_Free(self);
+  Py_DECREF(type);
+}
+
+PyObject* make_edge_type() {
+  PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(&edge_dealloc)},
+                         {Py_tp_iter, reinterpret_cast<void*>(&edge_await)},
+                         {Py_tp_iternext, reinterpret_cast<void*>(&edge_next)},
+                         {Py_am_await, reinterpret_cast<void*>(&edge_await)},
+                         {0, nullptr}};
+  PyType_Spec spec{"procguard._native.Edge", sizeof(Edge), 0, Py_TPFLAGS_DEFAULT, slots};
+  return PyType_FromSpec(&spec);
 }
 
 void guard_dealloc(PyObject* self) {
@@ -215,7 +269,8 @@ bool make_guard_types(PyObject* module) {
                          "coroutine or a generator. Made by mem_guard(); a decorator and a\n"
                          "context manager.",
                          g_mem_methods);
-  return g_time_type != nullptr && g_mem_type != nullptr;
+  g_edge_type = make_edge_type();
+  return g_time_type != nullptr && g_mem_type != nullptr && g_edge_type != nullptr;
 }
 
 bool is_guard(PyObject* object) {

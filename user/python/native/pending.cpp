@@ -30,7 +30,12 @@ bool set(PyObject* object, const char* name, double value) {
 }
 
 // tp_new of both classes.
-PyObject* raise(PyTypeObject* type, PyObject*, PyObject*) {
+PyObject* raise(PyTypeObject* type, PyObject* args, PyObject*) {
+  // Before 3.11 an exception that is raised once more is made anew from class and instance.
+  PyObject* raised = PyTuple_Size(args) == 1 ? PyTuple_GetItem(args, 0) : nullptr;
+  if (raised != nullptr && PyObject_IsInstance(raised, PyExc_BaseException) == 1) {
+    return Ref::borrow(raised).release();
+  }
   PyObject* as_object = reinterpret_cast<PyObject*>(type);
   Activation* activation = take_from_slot();
   procguard_trip trip{};

@@ -60,8 +60,8 @@ struct Names {
   PyObject* trip = nullptr;  // the named tuple
   PyObject* reserve_signal = nullptr;
   PyObject* is_current_task = nullptr;
-  PyObject* cancel_task = nullptr;
-  PyObject* uncancel_task = nullptr;
+  PyObject* wake_task = nullptr;
+  PyObject* is_users_cancellation = nullptr;
 };
 extern Names g_names;
 

@@ -12,6 +12,8 @@ struct Session {
   PyObject* loop;                    // owned; nullptr: no task
   PyObject* task;
   Activation* activation;  // nullptr: not begun, or closed
+  bool woken;              // the task was cancelled so that it wakes and raises `taken`
+  procguard_trip taken;
 };
 
 struct Drive {
@@ -20,6 +22,8 @@ struct Drive {
 };
 
 PyObject* g_drive_type = nullptr;
+PyObject* g_send = nullptr;  // names of methods
+PyObject* g_throw = nullptr;
 
 Session* as_session(PyObject* object) {
   return reinterpret_cast<Session*>(object);
@@ -36,44 +40,54 @@ bool begin(Session* session) {
   if (session->activation == nullptr) {
     return false;
   }
-  if (session->loop != nullptr) {
-    session->activation->loop = Ref::borrow(session->loop).release();
-    session->activation->task = Ref::borrow(session->task).release();
-  }
+  session->activation->session = reinterpret_cast<PyObject*>(session);
+  session->activation->loop = session->loop;
+  session->activation->task = session->task;
   return true;
 }
 
-// What is pending, as an exception to be thrown; nullptr without an error: nothing is.
-Ref take_pending(Activation* activation) {
-  procguard_trip trip{};
-  if (procguard_take_entry(activation->entry, &trip) == 0) {
-    return Ref();
-  }
-  return Ref(make_exception(*activation, trip));
+PyObject* send_into(PyObject* work, PyObject* value) {
+  return PyObject_CallMethodObjArgs(work, g_send, value, nullptr);
 }
 
 PyObject* throw_into(PyObject* work, PyObject* exception) {
-  return PyObject_CallMethod(work, "throw", "O", exception);
+  return PyObject_CallMethodObjArgs(work, g_throw, exception, nullptr);
 }
 
-// The task was cancelled by us so that it wakes: our exception takes the cancellation's place.
-Ref instead_of_cancellation(Activation* activation, PyObject* cancellation) {
-  if (!activation->cancelled) {
+bool is_exception(PyObject* object) {
+  return object != nullptr && PyObject_IsInstance(object, PyExc_BaseException) == 1;
+}
+
+// The task was cancelled by us so that it wakes: our exception takes the place of what it woke
+// with (nullptr: a result). Nothing, also no error: it was not, or its user has cancelled it too.
+Ref exception_of_waking(Session* session, PyObject* woke_with) {
+  if (!session->woken) {
     return Ref();
   }
-  activation->cancelled = false;
-  Ref exception = take_pending(activation);
-  if (!exception) {
-    return exception;
-  }
-  Ref done(PyObject_CallFunctionObjArgs(g_names.uncancel_task, activation->task, nullptr));
-  if (!done) {
+  const Quiet quiet;
+  session->woken = false;
+  Ref users(PyObject_CallFunctionObjArgs(g_names.is_users_cancellation, session->task,
+                                         woke_with == nullptr ? Py_None : woke_with, nullptr));
+  if (!users || PyObject_IsTrue(users.get()) == 1 || session->activation == nullptr) {
     PyErr_Clear();
+    return Ref();
   }
-  if (cancellation != nullptr && PyObject_IsInstance(cancellation, PyExc_BaseException) == 1) {
-    PyException_SetCause(exception.get(), Ref::borrow(cancellation).release());
+  Ref exception(make_exception(*session->activation, session->taken));
+  if (exception && is_exception(woke_with)) {
+    PyException_SetCause(exception.get(), Ref::borrow(woke_with).release());
   }
   return exception;
+}
+
+// What is to be thrown now; nullptr without an error: nothing is.
+Ref take_pending(Session* session) {
+  Ref exception = exception_of_waking(session, nullptr);
+  procguard_trip trip{};
+  if (exception || PyErr_Occurred() != nullptr || session->activation == nullptr ||
+      procguard_take_entry(session->activation->entry, &trip) == 0) {
+    return exception;
+  }
+  return Ref(make_exception(*session->activation, trip));
 }
 
 PyObject* after_step(Session* session, PyObject* result) {
@@ -90,15 +104,15 @@ PyObject* drive_send(PyObject* self, PyObject* value) {
   if (!begin(session)) {
     return nullptr;
   }
-  if (!resume(session->activation)) {
-    return after_step(session, PyObject_CallMethod(work, "send", "O", value));
+  if (!resume(session->activation) && !session->woken) {
+    return after_step(session, send_into(work, value));
   }
-  const Ref exception = take_pending(session->activation);
+  const Ref exception = take_pending(session);
   PyObject* result = nullptr;
   if (exception) {
     result = throw_into(work, exception.get());
   } else if (PyErr_Occurred() == nullptr) {
-    result = PyObject_CallMethod(work, "send", "O", value);
+    result = send_into(work, value);
   }
   return after_step(session, result);
 }
@@ -113,17 +127,19 @@ PyObject* drive_throw(PyObject* self, PyObject* args) {
   if (!begin(session)) {
     return nullptr;
   }
-  resume(session->activation);
   PyObject* type = nullptr;
   PyObject* value = nullptr;
   PyObject* traceback = nullptr;
   if (PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback) == 0) {
-    return after_step(session, nullptr);
+    return nullptr;
   }
   // An instance carries its type and traceback: the three arguments are deprecated since 3.12.
-  const bool instance = value != nullptr && PyObject_IsInstance(value, PyExc_BaseException) == 1;
-  PyObject* exception = instance ? value : type;
-  const Ref ours = instead_of_cancellation(session->activation, exception);
+  PyObject* exception = is_exception(value) ? value : type;
+  const bool pending = resume(session->activation);
+  const Ref ours = exception_of_waking(session, exception);
+  if (pending && !ours && PyErr_Occurred() == nullptr) {
+    deliver_pending(session->activation);  // after what is thrown here
+  }
   PyObject* result = nullptr;
   if (PyErr_Occurred() == nullptr) {
     result = throw_into(as_drive(self)->work, ours ? ours.get() : exception);
@@ -144,11 +160,19 @@ PyObject* return_self(PyObject* self) {
   return self;
 }
 
+int drive_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_drive(self)->session);
+  Py_VISIT(as_drive(self)->work);
+  return 0;
+}
+
 void drive_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
   Py_XDECREF(as_drive(self)->session);
   Py_XDECREF(as_drive(self)->work);
-  PyObject_Free(self);
+  PyObject_GC_Del(self);
   Py_DECREF(type);
 }
 
@@ -164,7 +188,7 @@ PyObject* session_new(PyTypeObject* type, PyObject* args, PyObject*) {
     PyErr_SetString(PyExc_TypeError, "a session needs a guard");
     return nullptr;
   }
-  auto* session = PyObject_New(Session, type);
+  auto* session = PyObject_GC_New(Session, type);
   if (session == nullptr) {
     return nullptr;
   }
@@ -172,16 +196,20 @@ PyObject* session_new(PyTypeObject* type, PyObject* args, PyObject*) {
   session->loop = task == Py_None ? nullptr : Ref::borrow(loop).release();
   session->task = task == Py_None ? nullptr : Ref::borrow(task).release();
   session->activation = nullptr;
+  session->woken = false;
+  session->taken = {};
+  PyObject_GC_Track(session);
   return reinterpret_cast<PyObject*>(session);
 }
 
 PyObject* session_drive(PyObject* self, PyObject* work) {
-  auto* drive = PyObject_New(Drive, reinterpret_cast<PyTypeObject*>(g_drive_type));
+  auto* drive = PyObject_GC_New(Drive, reinterpret_cast<PyTypeObject*>(g_drive_type));
   if (drive == nullptr) {
     return nullptr;
   }
   drive->session = as_session(Ref::borrow(self).release());
   drive->work = Ref::borrow(work).release();
+  PyObject_GC_Track(drive);
   return reinterpret_cast<PyObject*>(drive);
 }
 
@@ -194,13 +222,21 @@ PyObject* session_enter(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-// The exception that replaces a cancellation by us, or None.
-PyObject* session_convert(PyObject* self, PyObject* cancellation) {
-  Activation* activation = as_session(self)->activation;
-  Ref exception;
-  if (activation != nullptr) {
-    exception = instead_of_cancellation(activation, cancellation);
+// In the loop's thread, between steps: what is pending will be raised when the task wakes. False:
+// nothing is.
+PyObject* session_take(PyObject* self, PyObject*) {
+  Session* session = as_session(self);
+  if (session->activation == nullptr || session->woken ||
+      procguard_take_entry(session->activation->entry, &session->taken) == 0) {
+    Py_RETURN_FALSE;
   }
+  session->woken = true;
+  Py_RETURN_TRUE;
+}
+
+// The exception that replaces the one that the task woke with, or None.
+PyObject* session_convert(PyObject* self, PyObject* woke_with) {
+  Ref exception = exception_of_waking(as_session(self), woke_with);
   if (exception) {
     return exception.release();
   }
@@ -219,9 +255,29 @@ PyObject* session_close(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+int session_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_session(self)->guard);
+  Py_VISIT(as_session(self)->loop);
+  Py_VISIT(as_session(self)->task);
+  return 0;
+}
+
+int session_clear(PyObject* self) {
+  Session* session = as_session(self);
+  if (session->activation != nullptr) {
+    session->activation->loop = nullptr;
+    session->activation->task = nullptr;
+  }
+  Py_CLEAR(session->loop);
+  Py_CLEAR(session->task);
+  return 0;
+}
+
 void session_dealloc(PyObject* self) {
   Session* session = as_session(self);
   PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
   if (session->activation != nullptr) {
     ErrorAside aside;
     if (!leave(session->guard, std::exchange(session->activation, nullptr))) {
@@ -231,15 +287,14 @@ void session_dealloc(PyObject* self) {
   Py_XDECREF(session->guard);
   Py_XDECREF(session->loop);
   Py_XDECREF(session->task);
-  PyObject_Free(self);
+  PyObject_GC_Del(self);
   Py_DECREF(type);
 }
 
-PyMethodDef g_session_methods[] = {{"drive", session_drive, METH_O, nullptr},
-                                   {"enter", session_enter, METH_NOARGS, nullptr},
-                                   {"convert", session_convert, METH_O, nullptr},
-                                   {"close", session_close, METH_NOARGS, nullptr},
-                                   {nullptr, nullptr, 0, nullptr}};
+PyMethodDef g_session_methods[] = {
+    {"drive", session_drive, METH_O, nullptr},      {"enter", session_enter, METH_NOARGS, nullptr},
+    {"take", session_take, METH_NOARGS, nullptr},   {"convert", session_convert, METH_O, nullptr},
+    {"close", session_close, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 
 PyMethodDef g_drive_methods[] = {{"send", drive_send, METH_O, nullptr},
                                  {"throw", drive_throw, METH_VARARGS, nullptr},
@@ -254,17 +309,22 @@ void* slot(Function* function) {
 }  // namespace
 
 bool make_session_types(PyObject* module) {
-  PyType_Slot session_slots[] = {{Py_tp_new, slot(&session_new)},
-                                 {Py_tp_dealloc, slot(&session_dealloc)},
-                                 {Py_tp_methods, g_session_methods},
-                                 {0, nullptr}};
-  PyType_Spec session{"procguard._native.Session", sizeof(Session), 0, Py_TPFLAGS_DEFAULT,
-                      session_slots};
-  PyType_Slot drive_slots[] = {
-      {Py_tp_dealloc, slot(&drive_dealloc)}, {Py_tp_iter, slot(&return_self)},
-      {Py_tp_iternext, slot(&drive_next)},   {Py_am_await, slot(&return_self)},
-      {Py_tp_methods, g_drive_methods},      {0, nullptr}};
-  PyType_Spec drive{"procguard._native.Drive", sizeof(Drive), 0, Py_TPFLAGS_DEFAULT, drive_slots};
+  PyType_Slot session_slots[] = {
+      {Py_tp_new, slot(&session_new)},           {Py_tp_dealloc, slot(&session_dealloc)},
+      {Py_tp_traverse, slot(&session_traverse)}, {Py_tp_clear, slot(&session_clear)},
+      {Py_tp_methods, g_session_methods},        {0, nullptr}};
+  constexpr unsigned kFlags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC;
+  PyType_Spec session{"procguard._native.Session", sizeof(Session), 0, kFlags, session_slots};
+  PyType_Slot drive_slots[] = {{Py_tp_dealloc, slot(&drive_dealloc)},
+                               {Py_tp_traverse, slot(&drive_traverse)},
+                               {Py_tp_iter, slot(&return_self)},
+                               {Py_tp_iternext, slot(&drive_next)},
+                               {Py_am_await, slot(&return_self)},
+                               {Py_tp_methods, g_drive_methods},
+                               {0, nullptr}};
+  PyType_Spec drive{"procguard._native.Drive", sizeof(Drive), 0, kFlags, drive_slots};
+  g_send = PyUnicode_InternFromString("send");
+  g_throw = PyUnicode_InternFromString("throw");
   g_drive_type = PyType_FromSpec(&drive);
   PyObject* session_type = PyType_FromSpec(&session);
   return g_drive_type != nullptr && session_type != nullptr &&

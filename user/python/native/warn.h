@@ -3,13 +3,12 @@
 #pragma once
 
 #include "procguard/procguard.h"
-#include "python/native/activation.h"
 
 namespace procguard::python {
 
 // The exception of a step could not be brought for long: a native call held the GIL.
-void warn_if_late(const Activation& activation, const procguard_trip& trip);
+void warn_if_late(const procguard_trip& trip);
 // The ladder has ended; the block is unguarded from now on.
-void warn_last_step(const Activation& activation, const procguard_trip& trip);
+void warn_last_step(const procguard_trip& trip);
 
 }  // namespace procguard::python

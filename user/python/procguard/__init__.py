@@ -14,6 +14,7 @@ raises an exception in the guarded thread, then sends SIGINT and SIGTERM (or SIG
 ``InterruptType``. Guards nest, recurse, and run in any number of threads at once.
 """
 
+import atexit as _atexit
 import os as _os
 
 from procguard._support import (
@@ -44,6 +45,7 @@ __all__ = [
 for _function in (time_guard, mem_guard, progress, source):
     assert _function.__doc__
 _os.register_at_fork(after_in_child=_native._after_fork)
+_atexit.register(_native._shut_down)
 
 
 def progress_loop(it, ctx=None):

@@ -3,6 +3,7 @@
 
 import functools
 import inspect
+import sys
 
 from procguard import _native
 from procguard._support import current_task
@@ -90,8 +91,8 @@ def _of_async_generator(guard, func):
 _open = {}
 
 
-async def enter_async(guard):
-    """``__aenter__`` of a guard."""
+def enter_async(guard):
+    """What ``__aenter__`` of a guard does; its exception waits until the block has begun."""
     loop, task = current_task()
     if task is None:
         raise RuntimeError("async with a guard needs a running asyncio task")
@@ -101,16 +102,19 @@ async def enter_async(guard):
     return guard
 
 
-async def exit_async(guard, exception):
-    """``__aexit__`` of a guard."""
+def exit_async(guard, exception):
+    """What ``__aexit__`` of a guard does."""
     key = id(guard), current_task()[1]
-    session = _open[key].pop()
-    if not _open[key]:
+    sessions = _open.get(key)
+    if not sessions:
+        raise RuntimeError("the guard is not active in this task")
+    session = sessions.pop()
+    if not sessions:
         del _open[key]
     try:
-        ours = None if exception is None else session.convert(exception)
+        ours = session.convert(exception)
     finally:
         session.close()
-    if ours is not None:
+    if ours is not None and isinstance(exception, sys.modules["asyncio"].CancelledError):
         raise ours
     return False

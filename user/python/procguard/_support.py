@@ -5,6 +5,7 @@ import enum
 import signal
 import sys
 import typing
+import weakref
 
 
 class InterruptType(enum.IntEnum):
@@ -93,13 +94,50 @@ def is_current_task(loop, task):
     return sys.modules["asyncio"].current_task(loop) is task
 
 
-def cancel_task(loop, task):
-    """Wakes a task that sleeps, from any thread: its cancellation is replaced by our exception."""
-    loop.call_soon_threadsafe(task.cancel)
+def wake_task(session, loop, task):
+    """Sees to it that a task that sleeps wakes up with its guard's exception. Any thread may ask."""
+    loop.call_soon_threadsafe(_cancel_for, session, loop, task)
 
 
-def uncancel_task(task):
-    """Takes one cancellation back where the task counts them (3.11)."""
+def _cancel_for(session, loop, task):
+    """In the loop's thread, between steps: wakes the task if something is (still) pending."""
+    if task.done():
+        return
+    if _is_being_cancelled(task):  # its user came first; then it is our turn
+        loop.call_later(0.001, _cancel_for, session, loop, task)
+    elif session.take():
+        _cancellations[task] = _cancelling(task)
+        task.cancel()
+
+
+_cancellations = weakref.WeakKeyDictionary()  # what a task's count was before we cancelled it
+
+
+def _cancelling(task):
+    """How often a task was asked to end; before 3.11 nobody counts."""
+    count = getattr(task, "cancelling", None)
+    return 0 if count is None else count()
+
+
+def _is_being_cancelled(task):
+    """Will it be resumed with a CancelledError, as things are?"""
+    waits_for = task
+    while waits_for is not None:
+        if getattr(waits_for, "_must_cancel", False) or waits_for.cancelled():
+            return True
+        if getattr(waits_for, "_cancel_requested", False):  # gather()
+            return True
+        waits_for = getattr(waits_for, "_fut_waiter", None)
+    return False
+
+
+def is_users_cancellation(task, woke_with):
+    """A task that we had cancelled woke up: was it cancelled by its user since then, too?
+
+    Takes our cancellation back.
+    """
+    before = _cancellations.pop(task, 0)
     uncancel = getattr(task, "uncancel", None)
-    if uncancel is not None:
-        uncancel()
+    if uncancel is None:
+        return False
+    return uncancel() > before and isinstance(woke_with, sys.modules["asyncio"].CancelledError)
