@@ -2,7 +2,6 @@
 #include "python/native/activation.h"
 
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "python/native/main_signal.h"
 #include "python/native/pending.h"
 #include "python/native/warn.h"
 
@@ -19,8 +19,6 @@ namespace {
 
 unsigned long long g_next_number = 1;
 unsigned long g_main_ident = 0;
-std::atomic<int> g_main_tid{0};
-std::atomic<int> g_signal{0};  // the reserved one; 0: none yet
 std::atomic<bool> g_closing{false};
 std::atomic<bool> g_delivering{false};
 
@@ -177,26 +175,6 @@ Hold outermost_pending(const ThreadState& thread) {
   return Hold(first);
 }
 
-// Makes the interpreter call raise_in_main() soon. Without the GIL. False: until a guard was
-// entered in the main thread the slot has to do.
-bool interrupt_main() {
-  const int signal = g_signal.load();
-  return signal != 0 && ::syscall(SYS_tgkill, ::getpid(), g_main_tid.load(), signal) == 0;
-}
-
-// In the main thread, which alone may.
-void reserve_signal() {
-  if (g_signal.load() != 0) {
-    return;
-  }
-  Ref reserved(PyObject_CallFunctionObjArgs(g_names.reserve_signal, nullptr));
-  if (reserved) {
-    g_signal = static_cast<int>(PyLong_AsLong(reserved.get()));
-  } else {
-    PyErr_Clear();  // another interpreter's main thread: the slot has to do
-  }
-}
-
 // `called`: raise_in_main() will run.
 void deliver_exception(const Hold& activation, bool called) {
   ThreadState* thread = activation->thread;
@@ -263,7 +241,7 @@ ThreadState* this_thread() {
 
 void set_main_thread(unsigned long ident, int tid) {
   g_main_ident = ident;
-  g_main_tid = tid;
+  set_main_tid(tid);
 }
 
 void stay_at_home(Activation* activation) {
@@ -386,7 +364,7 @@ bool raise_in_main() {
 void deliver(procguard_entry entry, const procguard_trip* trip) {
   // Before we wait for the GIL: the main thread need not wait for us.
   const bool called = trip->action == PROCGUARD_ACTION_EXCEPTION &&
-                      procguard_thread_id(entry) == g_main_tid.load() && interrupt_main();
+                      is_main_tid(procguard_thread_id(entry)) && interrupt_main();
   g_delivering = true;
   if (!g_closing && Py_IsInitialized() != 0) {
     const PyGILState_STATE gil = PyGILState_Ensure();
