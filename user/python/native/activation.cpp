@@ -101,17 +101,14 @@ void fill_slot(ThreadState* thread) {
 
 void request(ThreadState* thread, Activation* activation) {
   Activation* now = thread->in_slot;
-  if (thread->quiet != 0) {
+  const bool its_turn = now == nullptr || now == activation || is_outer(*activation, *now);
+  if (thread->quiet != 0 || !its_turn) {
     activation->waits = true;
-  } else if (now == activation) {
-    put_in_slot(thread, activation);  // somebody may have dropped it half-raised
-  } else if (now == nullptr || is_outer(*activation, *now)) {
-    put_in_slot(thread, activation);
-    if (now != nullptr) {
-      now->waits = true;
-    }
-  } else {
-    activation->waits = true;
+    return;
+  }
+  put_in_slot(thread, activation);  // again, too: somebody may have dropped it half-raised
+  if (now != nullptr && now != activation) {
+    now->waits = true;
   }
 }
 

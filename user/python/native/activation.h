@@ -68,7 +68,7 @@ class Hold {
   Hold& operator=(Hold&&) = delete;
   ~Hold() {
     if (activation_ != nullptr && --activation_->holders == 0) {
-      delete activation_;
+      delete activation_;  // NOLINT(clang-analyzer-cplusplus.NewDelete): it cannot count
     }
   }
   Activation* get() const { return activation_; }
