@@ -68,13 +68,17 @@ class Hold {
   Hold& operator=(Hold&&) = delete;
   ~Hold() {
     if (activation_ != nullptr && --activation_->holders == 0) {
-      delete activation_;  // NOLINT(clang-analyzer-cplusplus.NewDelete): it cannot count
+      delete activation_;
     }
   }
   Activation* get() const { return activation_; }
   Activation* operator->() const { return activation_; }
   // Is it active (still)?
-  explicit operator bool() const { return activation_ != nullptr && !activation_->left; }
+  explicit operator bool() const {
+    // The analyzer does not count holders.
+    return activation_ != nullptr &&
+           !activation_->left;  // NOLINT(clang-analyzer-cplusplus.NewDelete)
+  }
 
  private:
   Activation* activation_;
