@@ -27,8 +27,11 @@ def programs_of(guide):
     ]
 
 
+PROGRAMS = programs_of("guide-python.md") + programs_of("migration-resiliparse.md")
+
+
 @pytest.mark.parametrize("memory", ["auto", "procfs"])
-@pytest.mark.parametrize("source, prints", programs_of("guide-python.md"))
+@pytest.mark.parametrize("source, prints", PROGRAMS)
 def test_program_prints_what_the_guide_says(tmp_path, source, prints, memory):
     assert prints, "no ```text block says what it prints"
     program = tmp_path / "program.py"
@@ -47,4 +50,4 @@ def test_program_prints_what_the_guide_says(tmp_path, source, prints, memory):
 
 
 def test_programs_are_found():
-    assert len(programs_of("guide-python.md")) >= 5
+    assert len(PROGRAMS) >= 6
