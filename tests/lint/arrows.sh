@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The arrows of the house: contract <- core <- sys <- kernel <- engine <- cli, client. A layer
-# includes itself and those before it; libbpf is for user/kernel alone; what the library installs
-# knows nothing of the house. Prints each wrong include.
-set -u
+# The arrows of the house: contract <- core <- sys <- kernel <- engine <- cli, client; client <-
+# python. A layer includes itself and those before it; libbpf is for user/kernel alone; what the library
+# installs knows nothing of the house. Prints each wrong include.
 wrong=0
 
 # check LAYER ALLOWED...: which project folders a layer's quoted includes may name.
@@ -28,6 +27,7 @@ check kernel "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'procguard\.skel\.h'
 check engine "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*'
 check cli "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'cli/.*'
 check client "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'client/.*' 'procguard/[a-z_]+\.hp*'
+check python 'procguard/procguard\.h' 'python/native/.*'
 
 # Public headers: the standard library (names without a slash) and each other, in angle brackets.
 if grep -nHE '^ *# *include' -r user/client/include |
