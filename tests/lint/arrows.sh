@@ -3,6 +3,7 @@
 # The arrows of the house: contract <- core <- sys <- kernel <- engine <- cli, client; client <-
 # python. A layer includes itself and those before it; libbpf is for user/kernel alone; what the library
 # installs knows nothing of the house. Prints each wrong include.
+set -u
 wrong=0
 
 # check LAYER ALLOWED...: which project folders a layer's quoted includes may name.
