@@ -271,7 +271,7 @@ $(BUILD)/tests/bench: $(BENCH_OBJ) $(BUILD)/libprocguard-core.a
 bench: all $(BUILD)/tests/bench
 	@$(BUILD)/tests/bench --procguard $(BUILD)/procguard --json $(BUILD)/bench.json $(BENCH_ARGS)
 
-FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.h' '*.c')
+FORMAT_FILES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp' '*.h' '*.c')
 format: deps
 	clang-format -i $(FORMAT_FILES)
 

@@ -30,10 +30,10 @@ check cli "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'cli/.*'
 check client "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'client/.*' 'procguard/[a-z_]+\.hp*'
 check python 'procguard/procguard\.h' 'python/native/.*'
 
-# Public headers: the standard library (names without a slash) and each other, in angle brackets.
+# Public headers: the standard library (names without a slash), threads and each other, in <>.
 if grep -nHE '^ *# *include' -r user/client/include |
-  grep -vE 'include <(procguard/[a-z_]+\.hp*|[a-z_]+|std(def|int|bool)\.h)>$'; then
-  echo "lint: public headers include only the standard library and <procguard/...>"
+  grep -vE 'include <(procguard/[a-z_]+\.hp*|[a-z_]+|(pthread|std(def|int|bool))\.h)>$'; then
+  echo "lint: public headers include only the standard library, threads and <procguard/...>"
   wrong=1
 fi
 if grep -nHE '#include <(bpf|linux/bpf)' -r user --include='*.h' --include='*.cpp' | grep -v '^user/kernel/'; then

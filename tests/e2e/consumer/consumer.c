@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A program of somebody else's in C. */
-#include <procguard/procguard.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <procguard/procguard.h>
 
 int main(void) {
   procguard_options options;

@@ -3,8 +3,9 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
-#include <procguard/procguard.hpp>
 #include <vector>
+
+#include <procguard/procguard.hpp>
 
 using procguard::InterruptType;
 using procguard::operator""_MiB;
