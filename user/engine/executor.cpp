@@ -179,8 +179,8 @@ void Executor::signal_member(Pass& pass, const Member& member) {
   note_sent(pass, pid);
 }
 
-// What the signal will come to is looked up after it is on its way: /proc takes longer than all else
-// that a step does.
+// What the signal will come to is looked up after it is on its way: /proc takes longer than all
+// else that a step does.
 void Executor::note_sent(Pass& pass, pid_t pid) {
   if (pass.signal == SIGKILL) {
     pass.reached(pid, false);
