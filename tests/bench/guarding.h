@@ -31,7 +31,8 @@ std::unique_ptr<engine::Source> without_kernel_step(engine::Source& source);
 // What user space does between the news and the signal, beyond the bare way; microseconds measured
 // with warm caches.
 inline constexpr const char* kBeforeTheSignal =
-    "before the signal: the member's entry, opening it and the proof that it is still there (5 us); "
+    "before the signal: the member's entry, opening it and the proof that it is still there (5 "
+    "us); "
     "after it, where the target waits for our CPU: what /proc says of it, the records (40 us)";
 
 class Guarding final : public engine::EventSink {
