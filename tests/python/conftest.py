@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import support
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.setdefault("PROCGUARD_BUILD", str(ROOT / "build")))
 PACKAGE_DIR = BUILD / "python"
@@ -15,6 +17,11 @@ sys.path.insert(0, str(PACKAGE_DIR))
 os.environ["PYTHONPATH"] = str(PACKAGE_DIR)
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.dont_write_bytecode = True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def native_call(tmp_path_factory):
+    support.build_hold(tmp_path_factory.mktemp("hold"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import functools
 import mmap
 import os
 import subprocess
@@ -43,13 +44,38 @@ def spin_for(seconds):
         pass
 
 
+HOLD = """
+#include <time.h>
+int hold(double seconds) {
+  struct timespec end;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  long long ns = end.tv_nsec + (long long)(seconds * 1e9);
+  end.tv_sec += ns / 1000000000;
+  end.tv_nsec = ns % 1000000000;
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, 0) != 0) {
+  }
+  return 0;
+}
+"""
+
+
+def build_hold(directory):
+    """Builds what hold_gil() needs; programs that are started later find it, too."""
+    library = os.path.join(directory, "hold.so")
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"], input=HOLD, text=True, check=True
+    )
+    os.environ["PROCGUARD_TEST_HOLD"] = library
+
+
+def held_call(seconds):
+    """A native callable that does not give the GIL up, whatever signals come."""
+    library = ctypes.PyDLL(os.environ["PROCGUARD_TEST_HOLD"])
+    return functools.partial(library.hold, ctypes.c_double(seconds))
+
+
 def hold_gil(seconds):
-    """A native call that does not give the GIL up, whatever signals come."""
-    end = time.monotonic() + seconds
-    usleep = ctypes.PyDLL(None).usleep
-    left = end - time.monotonic()
-    if left > 0:
-        usleep(int(left * 1e6))
+    held_call(seconds)()
 
 
 class Worker:

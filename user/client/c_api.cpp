@@ -62,6 +62,11 @@ int restart_and_withdraw(Entry& entry) {
 
 }  // namespace
 
+int procguard_next_delivery(procguard_deliver deliver, procguard_entry* entry,
+                            procguard_trip* trip) {
+  return Monitor::instance().deliveries().pop(deliver, *entry, *trip) ? 1 : 0;
+}
+
 procguard_guard* procguard_guard_new(const procguard_options* options, char* error,
                                      size_t error_size) {
   auto guard = client::make_guard(*options);

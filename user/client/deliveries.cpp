@@ -19,6 +19,17 @@ bool Deliveries::push(procguard_deliver deliver, procguard_entry entry,
   return true;
 }
 
+bool Deliveries::pop(procguard_deliver deliver, procguard_entry& entry, procguard_trip& trip) {
+  const std::lock_guard lock(mutex_);
+  if (queue_.empty() || queue_.front().deliver != deliver) {
+    return false;
+  }
+  entry = queue_.front().entry;
+  trip = queue_.front().trip;
+  queue_.pop_front();
+  return true;
+}
+
 void Deliveries::after_fork_in_child() {
   queue_.clear();
   started_ = false;

@@ -17,6 +17,9 @@ class Deliveries {
   // Any thread. False: no thread could be started, the step is not told.
   bool push(procguard_deliver deliver, procguard_entry entry, const procguard_trip& trip);
 
+  // Takes the next one that is for this callback.
+  bool pop(procguard_deliver deliver, procguard_entry& entry, procguard_trip& trip);
+
   // Around fork(): nobody is inside while it happens. In the child the thread is not there and
   // undelivered steps are void.
   void before_fork() { mutex_.lock(); }

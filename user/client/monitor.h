@@ -33,6 +33,7 @@ class Monitor {
   static int suspend(procguard_entry entry);
   int resume(procguard_entry entry);
   const char* source_name() const;
+  Deliveries& deliveries() { return deliveries_; }
   core::Ns now() const { return clock_.now(); }
 
  private:

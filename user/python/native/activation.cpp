@@ -190,19 +190,42 @@ void deliver_exception(const Hold& activation, bool called) {
   }
 }
 
+struct Told {
+  procguard_entry entry;
+  procguard_trip trip;
+  bool called = false;  // raise_in_main() will run
+};
+
+// What can be done without the GIL. False: it is all there was to do.
+bool begin_telling(Told& told) {
+  if (told.trip.action != PROCGUARD_ACTION_EXCEPTION) {
+    if (!is_main_tid(procguard_thread_id(told.entry))) {
+      wake_main();
+    }
+    return told.trip.last != 0;
+  }
+  // Raised or left already: nothing to wait for, and others wait for this thread.
+  if (procguard_is_pending(told.entry) == 0) {
+    return told.trip.last != 0;
+  }
+  // The main thread need not wait for us.
+  told.called = is_main_tid(procguard_thread_id(told.entry)) && interrupt_main();
+  return true;
+}
+
 // Under the GIL. What was not told in time, and that nothing more will come, is said in any case:
 // its block may have been left meanwhile.
-void tell(procguard_entry entry, const procguard_trip& trip, bool called) {
-  if (trip.action == PROCGUARD_ACTION_EXCEPTION) {
+void tell(const Told& told) {
+  if (told.trip.action == PROCGUARD_ACTION_EXCEPTION) {
     // Leaving needs the GIL too: an entry that is there now stays until we let it go.
-    const Hold activation(static_cast<Activation*>(procguard_user(entry)));
-    if (activation && procguard_is_pending(entry) == 1) {
-      deliver_exception(activation, called);
+    const Hold activation(static_cast<Activation*>(procguard_user(told.entry)));
+    if (activation && procguard_is_pending(told.entry) == 1) {
+      deliver_exception(activation, told.called);
     }
-    warn_if_late(trip);
+    warn_if_late(told.trip);
   }
-  if (trip.last != 0) {
-    warn_last_step(trip);
+  if (told.trip.last != 0) {
+    warn_last_step(told.trip);
   }
 }
 
@@ -359,13 +382,21 @@ bool raise_in_main() {
 }
 
 void deliver(procguard_entry entry, const procguard_trip* trip) {
-  // Before we wait for the GIL: the main thread need not wait for us.
-  const bool called = trip->action == PROCGUARD_ACTION_EXCEPTION &&
-                      is_main_tid(procguard_thread_id(entry)) && interrupt_main();
+  Told told{entry, *trip};
+  if (!begin_telling(told)) {
+    return;
+  }
   g_delivering = true;
   if (!g_closing && Py_IsInitialized() != 0) {
     const PyGILState_STATE gil = PyGILState_Ensure();
-    tell(entry, *trip, called);
+    tell(told);
+    // The GIL may have been long in coming: what became due meanwhile does not wait for it again.
+    Told next{};
+    while (procguard_next_delivery(&deliver, &next.entry, &next.trip) == 1) {
+      if (begin_telling(next)) {
+        tell(next);
+      }
+    }
     PyGILState_Release(gil);
   }
   g_delivering = false;

@@ -15,5 +15,8 @@ void reserve_signal();
 // Sends it. Without the GIL. False: none is reserved, or the program has set its handler back, and
 // it would end the process.
 bool interrupt_main();
+// Ends a system call that the main thread waits in, so that the interpreter runs the handlers of
+// signals that other threads got. Without the GIL; only for the thread that tells of steps.
+void wake_main();
 
 }  // namespace procguard::python

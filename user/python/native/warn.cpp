@@ -37,10 +37,11 @@ void warn_if_late(const procguard_trip& trip) {
     return;
   }
   char text[160];
-  std::snprintf(
-      text, sizeof(text),
-      "procguard: %s: the exception was undelivered for %.1f s: a native call held the GIL",
-      what(trip), static_cast<double>(now_ns - trip.at_ns) / 1e9);
+  std::snprintf(text, sizeof(text),
+                "procguard: %s: the exception was undelivered for %.1f s: a native call held the "
+                "GIL, or many "
+                "threads wanted it",
+                what(trip), static_cast<double>(now_ns - trip.at_ns) / 1e9);
   warn(text);
 }
 

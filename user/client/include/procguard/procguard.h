@@ -67,6 +67,11 @@ typedef struct procguard_trip {
  * been left meanwhile; procguard_user() tells. */
 typedef void (*procguard_deliver)(procguard_entry entry, const procguard_trip* trip);
 
+/* For a `deliver` that had to wait: the next step that it would be called with, which it is not any
+ * more. 1; 0: there is none yet. */
+PROCGUARD_API int procguard_next_delivery(procguard_deliver deliver, procguard_entry* entry,
+                                          procguard_trip* trip);
+
 typedef struct procguard_guard procguard_guard;
 
 /* Set `size` to sizeof(procguard_options), all else to 0, then what is wanted. */
