@@ -72,7 +72,6 @@ def reserve_signal():
     for number in range(signal.SIGRTMAX - 1, signal.SIGRTMIN, -1):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _native._interrupt)
-            signal.siginterrupt(number, False)  # native code's system calls go on where they can
             return number
     raise RuntimeError("no real-time signal is free")
 
