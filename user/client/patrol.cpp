@@ -210,9 +210,7 @@ void look(Entry& entry, Stepper& stepper, const MemoryView& memory, core::Ns now
 Round patrol(Thread* first, Stepper& stepper, const MemoryView& memory, core::Ns now) {
   Round round;
   for (Thread* thread = first; thread != nullptr; thread = thread->next.load()) {
-    if (!thread->used.load(std::memory_order_acquire)) {
-      continue;
-    }
+    // Also those whose thread has ended: what was suspended there may go on in another.
     for (Chunk* chunk = &thread->first; chunk != nullptr; chunk = chunk->next.load()) {
       for (Entry& entry : chunk->entries) {
         look(entry, stepper, memory, now, round);

@@ -36,10 +36,14 @@ class Ref {
   PyObject* object_ = nullptr;
 };
 
-// Puts the error that is set aside while something else is done, and back.
+// Puts the error that is set aside while something else is done, and back. Before 3.12 it may be a
+// class only; the instance is made now, while it is known whose it is.
 class ErrorAside {
  public:
-  ErrorAside() { PyErr_Fetch(&type_, &value_, &traceback_); }
+  ErrorAside() {
+    PyErr_Fetch(&type_, &value_, &traceback_);
+    PyErr_NormalizeException(&type_, &value_, &traceback_);
+  }
   ErrorAside(const ErrorAside&) = delete;
   ErrorAside& operator=(const ErrorAside&) = delete;
   ~ErrorAside() { PyErr_Restore(type_, value_, traceback_); }

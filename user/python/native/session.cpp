@@ -42,7 +42,6 @@ bool begin(Session* session) {
   }
   session->activation->session = reinterpret_cast<PyObject*>(session);
   session->activation->loop = session->loop;
-  session->activation->task = session->task;
   return true;
 }
 
@@ -90,9 +89,17 @@ Ref take_pending(Session* session) {
   return Ref(make_exception(*session->activation, trip));
 }
 
+// While a step is under way its task is woken for what is due. A generator that waits for its
+// consumer is not: he may be asleep himself, in the same task.
+bool before_step(Session* session) {
+  session->activation->task = session->task;
+  return resume(session->activation);
+}
+
 PyObject* after_step(Session* session, PyObject* result) {
   ErrorAside aside;
   if (session->activation != nullptr) {
+    session->activation->task = result == nullptr ? nullptr : session->task;
     suspend(session->activation);
   }
   return result;
@@ -104,7 +111,7 @@ PyObject* drive_send(PyObject* self, PyObject* value) {
   if (!begin(session)) {
     return nullptr;
   }
-  if (!resume(session->activation) && !session->woken) {
+  if (!before_step(session) && !session->woken) {
     return after_step(session, send_into(work, value));
   }
   const Ref exception = take_pending(session);
@@ -135,10 +142,11 @@ PyObject* drive_throw(PyObject* self, PyObject* args) {
   }
   // An instance carries its type and traceback: the three arguments are deprecated since 3.12.
   PyObject* exception = is_exception(value) ? value : type;
-  const bool pending = resume(session->activation);
+  const bool pending = before_step(session);
   const Ref ours = exception_of_waking(session, exception);
-  if (pending && !ours && PyErr_Occurred() == nullptr) {
-    deliver_pending(session->activation);  // after what is thrown here
+  // After an error that is thrown here. Who is cancelled or closed ends now, or takes it up later.
+  if (pending && !ours && PyErr_GivenExceptionMatches(exception, PyExc_Exception) != 0) {
+    deliver_pending(session->activation);
   }
   PyObject* result = nullptr;
   if (PyErr_Occurred() == nullptr) {
@@ -218,6 +226,7 @@ PyObject* session_enter(PyObject* self, PyObject*) {
   if (!begin(as_session(self))) {
     return nullptr;
   }
+  as_session(self)->activation->task = as_session(self)->task;
   stay_at_home(as_session(self)->activation);
   Py_RETURN_NONE;
 }
@@ -226,7 +235,7 @@ PyObject* session_enter(PyObject* self, PyObject*) {
 // nothing is.
 PyObject* session_take(PyObject* self, PyObject*) {
   Session* session = as_session(self);
-  if (session->activation == nullptr || session->woken ||
+  if (session->activation == nullptr || session->activation->task == nullptr || session->woken ||
       procguard_take_entry(session->activation->entry, &session->taken) == 0) {
     Py_RETURN_FALSE;
   }
