@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/client/guarded.h"
 
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -136,6 +137,31 @@ void require(bool condition, const char* what) {
     static_cast<void>(std::fprintf(stderr, "in the child: %s\n", what));
     ::_exit(1);
   }
+}
+
+Pages::Pages(Bytes size) : size_(size.count) {
+  void* data = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    throw std::runtime_error("mmap");
+  }
+  ::madvise(data, size_, MADV_NOHUGEPAGE);
+  data_ = static_cast<volatile char*>(data);
+}
+
+Pages::~Pages() {
+  ::munmap(const_cast<char*>(data_), size_);
+}
+
+// Sanitizers would touch memory of their own beside it.
+__attribute__((no_sanitize("thread"), no_sanitize("address"))) void Pages::touch(std::size_t from,
+                                                                                 std::size_t to) {
+  for (std::size_t at = from; at < to; at += 4096) {
+    data_[at] = 1;
+  }
+}
+
+void Pages::give_back() {
+  ::madvise(const_cast<char*>(data_), size_, MADV_DONTNEED);
 }
 
 pid_t thread_named(const std::string& name) {

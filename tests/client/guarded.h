@@ -69,6 +69,21 @@ Trip wait_for(std::chrono::nanoseconds patience = kPatience) {
   throw std::runtime_error("nothing was thrown");
 }
 
+// Takes up exceptions until the ladder's last. A slow machine may take up two as one, the later of
+// them; but each comes after the one before it.
+template <typename Exception>
+std::vector<Trip> wait_for_last() {
+  std::vector<Trip> trips;
+  do {
+    const Trip trip = wait_for<Exception>();
+    if (trip.step > 2 || (!trips.empty() && trip.step <= trips.back().step)) {
+      throw std::runtime_error("step " + std::to_string(trip.step) + " out of order");
+    }
+    trips.push_back(trip);
+  } while (!trips.back().last);
+  return trips;
+}
+
 // True if nothing is thrown at this thread for that long.
 bool quiet_for(std::chrono::nanoseconds time);
 
@@ -82,6 +97,24 @@ std::string describe_status(int status);
 void require(bool condition, const char* what);
 #define REQUIRE_IN_CHILD(condition) ::procguard::test::require((condition), #condition)
 #define EXPECT_CHILD_OK(status) EXPECT_EQ(status, 0) << ::procguard::test::describe_status(status)
+
+// Pages that can be touched and given back, 4 KiB each. Never the allocator's, which keeps some.
+class Pages {
+ public:
+  explicit Pages(Bytes size);
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  ~Pages();
+
+  void touch(std::size_t from, std::size_t to);
+  void touch() { touch(0, size_); }
+  void give_back();
+  std::size_t size() const { return size_; }
+
+ private:
+  std::size_t size_;
+  volatile char* data_;
+};
 
 // /proc/self/task/TID of the thread with this name; 0: there is none.
 pid_t thread_named(const std::string& name);

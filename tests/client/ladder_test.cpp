@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Both guards, every ladder, block and decorator, main thread and worker: the steps as they arrive.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,22 +34,6 @@ struct Step {
   pid_t tid = 0;
   Clock::time_point at{};
   std::uint64_t guard = 0;  // exceptions only
-};
-
-// Memory that was touched, given back at the end.
-class Touched {
- public:
-  explicit Touched(Bytes size) : size_(size.count) {
-    data_ = static_cast<char*>(::mmap(nullptr, size_, PROT_READ | PROT_WRITE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
-  }
-  Touched(const Touched&) = delete;
-  Touched& operator=(const Touched&) = delete;
-  ~Touched() { ::munmap(data_, size_); }
-
- private:
-  std::size_t size_;
-  char* data_;
 };
 
 std::vector<Step> signals_so_far() {
@@ -141,7 +124,8 @@ class ClientLadder : public ::testing::TestWithParam<std::tuple<Kind, Ladder>> {
                                       .send_kill = send_kill,
                                       .check_interval = 5ms});
     return run<MemoryLimitExceeded>(guard, [](Clock::time_point begin) {
-      const Touched touched({4 * kLimit.count});
+      Pages pages({4 * kLimit.count});
+      pages.touch();
       return collect<MemoryLimitExceeded>(begin, 3);
     });
   }

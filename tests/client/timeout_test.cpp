@@ -74,11 +74,9 @@ TEST(ClientTimeout, AGraceOfZeroIsTenMilliseconds) {
   const TimeGuard guard =
       time_guard({.timeout = 20ms, .grace_period = 0ms, .interrupt_type = kExceptions});
   const Block block = guard.enter();
-  for (unsigned step = 0; step < 3; ++step) {
-    const Trip trip = wait_for<ExecutionTimeout>();
-    EXPECT_EQ(trip.step, step);
-    EXPECT_GE(trip.elapsed, 20ms + step * 10ms);
-    EXPECT_EQ(trip.last, step == 2);
+  for (const Trip& trip : wait_for_last<ExecutionTimeout>()) {
+    EXPECT_GE(trip.elapsed, 20ms + trip.step * 10ms);
+    EXPECT_EQ(trip.last, trip.step == 2);
   }
   EXPECT_TRUE(quiet_for(50ms));
 }
@@ -97,9 +95,7 @@ TEST(ClientTimeout, ProgressAfterTheLastStepDoesNothing) {
   const TimeGuard guard =
       time_guard({.timeout = 5ms, .grace_period = 10ms, .interrupt_type = kExceptions});
   Block block = guard.enter();
-  for (unsigned step = 0; step < 3; ++step) {
-    EXPECT_EQ(wait_for<ExecutionTimeout>().step, step);
-  }
+  wait_for_last<ExecutionTimeout>();
   block.progress();
   EXPECT_TRUE(quiet_for(100ms));
 }

@@ -47,7 +47,7 @@ TEST(ClientWaits, SleepIsNotEndedByOtherSignals) {
   const auto begin = Clock::now();
   sleep_for(100ms);
   EXPECT_GE(Clock::now() - begin, 100ms);
-  EXPECT_EQ(SignalCatcher::count(), 3U);
+  EXPECT_GE(SignalCatcher::count(), 2U);  // two SIGTERMs may arrive as one
 }
 
 TEST(ClientWaits, SleepThrowsWhatIsPendingAlready) {
@@ -129,12 +129,12 @@ TEST(ClientWaits, ConditionWaitsOnAfterAnExceptionWasCaught) {
   for (int round = 0; round < 10; ++round) {
     Condition condition;
     const Block block = guard.enter();
-    for (unsigned step = 0; step < 3; ++step) {
+    for (bool last = false; !last;) {
       try {
         condition.wait_for_it();
         FAIL() << "it ended by itself";
       } catch (const ExecutionTimeout& timeout) {
-        EXPECT_EQ(timeout.trip().step, step);
+        last = timeout.trip().last;
       }
     }
   }
@@ -192,7 +192,7 @@ TEST(ClientWaits, ManyThreadsWaitAndEachGetsItsOwn) {
 // --- stop tokens --------------------------------------------------------------------------------
 
 TEST(ClientWaits, StopTokenIsStoppedWhenAnExceptionBecomesPending) {
-  const TimeGuard guard = exceptions_after(30ms, 30ms);
+  const TimeGuard guard = exceptions_after(30ms, 500ms);
   Block block = guard.enter();
   const auto begin = Clock::now();
   const std::stop_token first = block.stop_token();
@@ -277,17 +277,15 @@ TEST(ClientWaits, ReadEndsWithEintr) {
   const TimeGuard guard = exceptions_after(30ms, 30ms);
   const auto body = [&] {
     const Block block = guard.enter();
-    for (unsigned step = 0; step < 3; ++step) {
+    for (bool last = false; !last;) {
       char byte = 0;
       errno = 0;
       EXPECT_EQ(::read(pipe.to_read(), &byte, 1), -1);
       EXPECT_EQ(errno, EINTR);
       try {
-        checkpoint();
-        // A step before this one may have broken the call once more than needed.
-        --step;
+        checkpoint();  // the step before may have broken the call once more than needed
       } catch (const ExecutionTimeout& timeout) {
-        EXPECT_EQ(timeout.trip().step, step);
+        last = timeout.trip().last;
       }
     }
   };
