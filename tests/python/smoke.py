@@ -5,6 +5,7 @@ Prints the version and "ok".
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import random
@@ -27,6 +28,7 @@ from procguard import (
 )
 
 EXCEPTION = InterruptType.exception
+gc.disable()  # what is raised in a destructor is lost and printed, as any other exception there
 
 
 def spin(seconds=20.0):
