@@ -70,6 +70,20 @@ class PatrolDriver {
   static constexpr core::Ns kOrigin = 1000 * core::kSecond;
 
   PatrolDriver() { thread_->used = true; }
+  PatrolDriver(const PatrolDriver&) = delete;
+  PatrolDriver& operator=(const PatrolDriver&) = delete;
+  ~PatrolDriver() {
+    for (client::Chunk* chunk = &thread_->first; chunk != nullptr;) {
+      for (client::Entry& entry : chunk->entries) {
+        leave({&entry, client::generation_of(entry.state.load())});
+      }
+      client::Chunk* next = chunk->next.load();
+      if (chunk != &thread_->first) {
+        delete chunk;
+      }
+      chunk = next;
+    }
+  }
 
   procguard_entry enter(const GuardPtr& guard, std::uint64_t rss = 0) {
     return thread_->free_entry()->enter(*guard, *thread_, nullptr, now_, rss);
