@@ -21,6 +21,9 @@ from support import PATIENCE, call_in, recorded_warnings, run_python, wait_until
 
 TIMEOUT = 0.06  # until step 0
 GRACE = 0.08  # between steps
+# On a machine that is too busy to raise one exception before the next is due there is only one of
+# both. Then the row is tried again with more time.
+PACES = [1, 5, 20]
 EXCEPTION, INT, TERM = "exception", "SIGINT", "SIGTERM"
 LADDERS = {
     InterruptType.exception: [EXCEPTION, EXCEPTION, EXCEPTION],
@@ -35,12 +38,13 @@ forms = pytest.mark.parametrize("form", ["block", "decorator"])
 threads = pytest.mark.parametrize("where", ["main", "worker"])
 
 
-def make_guard(kind, **options):
-    """Step 0 comes TIMEOUT after the entry, the next ones GRACE apart."""
+def make_guard(kind, pace=1, **options):
+    """Step 0 comes TIMEOUT after the entry, the next ones GRACE apart, or `pace` times that."""
+    first, others = TIMEOUT * pace * 1e3, GRACE * pace * 1e3
     if kind == "time":
-        return time_guard(timeout_ms=TIMEOUT * 1e3, grace_period_ms=GRACE * 1e3, **options)
+        return time_guard(timeout_ms=first, grace_period_ms=others, **options)
     return mem_guard(
-        max_memory=1, grace_period_ms=TIMEOUT * 1e3, secondary_grace_period_ms=GRACE * 1e3, **options
+        max_memory=1, grace_period_ms=first, secondary_grace_period_ms=others, **options
     )
 
 
@@ -63,16 +67,20 @@ class Interrupts:
         self.when.append(time.monotonic())
         self.what.append(what)
 
-    def body(self, count):
-        """Ends when so many came and no further one for twice the grace."""
+    def body(self, guard, pace=1):
+        """Ends when the last step was taken and nothing followed it for twice the grace."""
         deadline = time.monotonic() + PATIENCE
+        last = None
         while time.monotonic() < deadline:
             try:
                 pause = 0.001
                 while time.monotonic() < deadline:
                     time.sleep(pause)
-                    if len(self.when) >= count and time.monotonic() > self.when[-1] + 2 * GRACE:
-                        return
+                    trip = guard.last_trip
+                    if trip is not None and trip.last:
+                        last = last or time.monotonic()
+                        if time.monotonic() > last + 2 * GRACE * pace:
+                            return
             except ResiliparseGuardException as error:
                 self.exceptions.append(error)
                 self.add(EXCEPTION)
@@ -90,34 +98,38 @@ def memory_is_watched():
 @forms
 @threads
 def test_each_step_is_what_the_preset_says_and_never_early(kind, preset, form, where):
-    interrupts = Interrupts()
-    guard = make_guard(kind, interrupt_type=preset)
-    with recorded_warnings() as caught:
-        begin = time.monotonic()
-        call_in(where, call_under, guard, form, lambda: interrupts.body(3))
-        wait_until(lambda: caught)
+    for pace in PACES:
+        interrupts = Interrupts()
+        guard = make_guard(kind, pace, interrupt_type=preset)
+        with recorded_warnings() as caught:
+            begin = time.monotonic()
+            call_in(where, call_under, guard, form, lambda: interrupts.body(guard, pace))
+            wait_until(lambda: caught)
+        if interrupts.what == LADDERS[preset]:
+            break
     assert interrupts.what == LADDERS[preset]
     for step, when in enumerate(interrupts.when):
-        assert begin + TIMEOUT + step * GRACE <= when < begin + TIMEOUT + step * GRACE + 2
+        due = begin + (TIMEOUT + step * GRACE) * pace
+        assert due <= when < due + 5
     for error in interrupts.exceptions:
         assert type(error) is CLASSES[kind]
         assert error.guard is guard
-    assert [warning.category for warning in caught] == [RuntimeWarning]
+    assert {warning.category for warning in caught} == {RuntimeWarning}
     last = guard.last_trip
     assert (last.step, last.last) == (2, True)
     assert last.signal == (0 if preset == InterruptType.exception else signal.SIGTERM)
 
 
 KILLED = """
-    kind, preset, form, where = sys.argv[1:]
+    kind, preset, form, where, pace = sys.argv[1:]
     import test_ladder
     from test_ladder import *
-    guard = make_guard(kind, interrupt_type=InterruptType[preset], send_kill=True)
+    guard = make_guard(kind, int(pace), interrupt_type=InterruptType[preset], send_kill=True)
     with mem_guard(max_memory=1 << 40):  # its source is there from now on
         interrupts = Interrupts()
         begin = time.monotonic()
         print(begin, flush=True)
-        call_in(where, call_under, guard, form, lambda: interrupts.body(3))
+        call_in(where, call_under, guard, form, lambda: interrupts.body(guard, int(pace)))
     print(*interrupts.what, flush=True)
 """
 
@@ -128,10 +140,13 @@ KILLED = """
 @threads
 def test_the_last_signal_is_kill_if_wanted(kind, preset, form, where):
     if preset == InterruptType.exception:  # send_kill is ignored
-        ended = run_python(KILLED, kind, preset.name, form, where)
+        for pace in PACES:
+            ended = run_python(KILLED, kind, preset.name, form, where, pace)
+            if ended.out.split()[1:] == LADDERS[preset]:
+                break
         assert ended.out.split()[1:] == LADDERS[preset]
         return
-    ended = run_python(KILLED, kind, preset.name, form, where, status=-signal.SIGKILL)
+    ended = run_python(KILLED, kind, preset.name, form, where, 1, status=-signal.SIGKILL)
     begin, *others = ended.out.split()
     assert not others
     assert float(begin) + TIMEOUT + 2 * GRACE <= ended.at
