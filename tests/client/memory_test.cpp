@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "tests/client/guarded.h"
+#include "tests/support/processes.h"
 
 namespace procguard::test {
 namespace {
@@ -151,16 +152,18 @@ TEST(ClientMemory, NestedLimitsEachOnce) {
 }
 
 TEST(ClientMemory, ManyThreadsManyLimits) {
+  std::atomic<int> entered{0};
   std::atomic<int> thrown{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 20; ++i) {
     threads.emplace_back([&, i] {
       const MemGuard guard = growth({(8ULL << 20U) + static_cast<unsigned>(i) * kPage});
       const Block block = guard.enter();
+      ++entered;
       thrown += wait_for<MemoryLimitExceeded>().guard == guard.id() ? 1 : 0;
     });
   }
-  std::this_thread::sleep_for(100ms);
+  EXPECT_TRUE(wait_until([&] { return entered == 20; }));
   Pages pages(64_MiB);
   pages.touch();
   for (std::thread& thread : threads) {
