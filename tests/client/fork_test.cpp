@@ -212,8 +212,8 @@ TEST(ClientExec, InheritsNoFiles) {
 TEST(ClientThreads, EndInsideAGuard) {
   const SignalCatcher catcher;
   const TimeGuard signals =
-      time_guard({.timeout = 50ms, .grace_period = 10ms, .interrupt_type = InterruptType::signal});
-  const TimeGuard exceptions = exceptions_after(50ms);
+      time_guard({.timeout = 1s, .grace_period = 10ms, .interrupt_type = InterruptType::signal});
+  const TimeGuard exceptions = exceptions_after(1s);
   std::vector<Block> blocks(20);
   for (std::size_t i = 0; i < blocks.size(); i += 2) {
     std::thread([&] {
@@ -223,7 +223,7 @@ TEST(ClientThreads, EndInsideAGuard) {
     EXPECT_FALSE(blocks[i].entered());
     EXPECT_FALSE(blocks[i + 1].entered());
   }
-  EXPECT_TRUE(quiet_for(200ms));
+  EXPECT_TRUE(quiet_for(1200ms));
   EXPECT_EQ(SignalCatcher::count(), 0U);
   EXPECT_FALSE(signals.last_trip().has_value());
   EXPECT_FALSE(exceptions.last_trip().has_value());
@@ -245,10 +245,10 @@ TEST(ClientThreads, EndWithAnExceptionPending) {
 }
 
 TEST(ClientThreads, AnotherThreadLeaves) {
-  const TimeGuard guard = exceptions_after(100ms);
+  const TimeGuard guard = exceptions_after(500ms);
   Block block = guard.enter();
   std::thread([moved = std::move(block)]() mutable { moved.leave(); }).join();
-  EXPECT_TRUE(quiet_for(200ms));
+  EXPECT_TRUE(quiet_for(600ms));
   EXPECT_THROW(progress(), std::runtime_error);
   EXPECT_FALSE(guard.last_trip().has_value());
 }

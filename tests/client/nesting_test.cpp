@@ -97,12 +97,12 @@ TEST(ClientNesting, Recursion) {
 }
 
 TEST(ClientNesting, ProgressOfTheOuterGuardInsideTheInnerOne) {
-  const TimeGuard outer = exceptions_after(500ms);
+  const TimeGuard outer = exceptions_after(1s);
   const TimeGuard inner = exceptions_after(1h);
   Block outer_block = outer.enter();
   const Block inner_block = inner.enter();
   const auto begin = Clock::now();
-  while (Clock::now() < begin + 800ms) {
+  while (Clock::now() < begin + 1200ms) {
     sleep_for(10ms);
     outer_block.progress();
   }

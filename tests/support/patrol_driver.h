@@ -99,7 +99,8 @@ class PatrolDriver {
     client::give_up(guard);
     return true;
   }
-  void progress(procguard_entry handle) const { client::slot_of(handle)->restart(now_); }
+  // True: the monitor has to be told.
+  bool progress(procguard_entry handle) const { return client::slot_of(handle)->restart(now_); }
 
   // The level, from now on. `over_since_ms`: the kernel's time of the crossing of `limit`.
   void set_memory(std::uint64_t bytes) {

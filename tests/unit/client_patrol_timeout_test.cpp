@@ -164,10 +164,36 @@ TEST(Patrol, TheNextRoundIsTheEarliestDeadline) {
   driver.progress(inner);
   EXPECT_EQ(driver.round().next_ns, PatrolDriver::at(140));
   driver.sleep_to(140);
+  EXPECT_EQ(driver.round().next_ns, PatrolDriver::at(141));  // did it make progress just now?
+  driver.sleep_to(141);
   EXPECT_EQ(driver.round().next_ns, PatrolDriver::at(190));  // its next step
   PatrolDriver::leave(inner);
   EXPECT_EQ(driver.round().next_ns, PatrolDriver::at(300));
   EXPECT_EQ(driver.recorder.text, "0@140");
+}
+
+// The monitor sleeps until the next step; progress makes the entry due before that.
+TEST(Patrol, ProgressAfterAStepHasToBeTold) {
+  PatrolDriver driver;
+  procguard_options options{};
+  options.limit = 100 * kMillisecond;
+  options.step_grace_ns = core::kSecond;
+  const GuardPtr limit = guard_of(options);
+  const procguard_entry entry = driver.enter(limit);
+  EXPECT_FALSE(driver.progress(entry));
+  driver.run_to(99);
+  EXPECT_FALSE(driver.progress(entry));
+  driver.run_to(250);
+  EXPECT_EQ(driver.recorder.text, "0@199");
+  EXPECT_TRUE(driver.progress(entry));
+  EXPECT_TRUE(driver.progress(entry));
+  EXPECT_EQ(driver.round().next_ns, PatrolDriver::at(350));
+  EXPECT_FALSE(driver.progress(entry));  // it looks in time by itself
+  driver.run_to(4000);
+  EXPECT_EQ(driver.recorder.text, "0@199 0@350 1@1350 2@2350");
+  EXPECT_FALSE(driver.progress(entry));  // nothing comes of it any more
+  PatrolDriver::leave(entry);
+  EXPECT_FALSE(driver.progress(driver.enter(limit)));
 }
 
 TEST(Patrol, AnEndedLadderWantsNoMoreRounds) {

@@ -50,12 +50,12 @@ procguard_entry innermost(bool (*wanted)(const Guard&, const void*), const void*
 }
 
 void restart(Entry& entry) {
-  entry.restart(Monitor::instance().now());
+  Monitor::instance().restart(entry);
 }
 
-// Progress of somebody else's entry, or of an entry that is told its exceptions.
-int restart_and_withdraw(Entry& entry) {
-  const bool withdrawn = entry.clear_pending();
+// Progress of an entry that is held. One that is told its exceptions has no use for a pending one.
+int restart_held(Entry& entry) {
+  const bool withdrawn = !entry.pull.load(std::memory_order_relaxed) && entry.withdraw();
   restart(entry);
   return withdrawn ? 1 : 0;
 }
@@ -118,7 +118,12 @@ int procguard_progress(procguard_entry handle) {
       return 1;
     }
   } else if (entry->pending.load(std::memory_order_relaxed) != 0) {
-    return restart_and_withdraw(*entry);
+    if (!entry->await(handle.generation)) {
+      return 0;
+    }
+    const int withdrawn = restart_held(*entry);
+    entry->let_go();
+    return withdrawn;
   }
   restart(*entry);
   return 0;
@@ -129,20 +134,21 @@ int procguard_guard_progress(procguard_guard* guard) {
   if (mine.slot != nullptr) {
     return procguard_progress(mine);
   }
+  int withdrawn = 0;
   for (Thread* thread = client::first_thread(); thread != nullptr; thread = thread->next.load()) {
     for (auto* chunk = &thread->first; chunk != nullptr; chunk = chunk->next.load()) {
       for (Entry& entry : chunk->entries) {
         const std::uint64_t generation = client::generation_of(entry.state.load());
         if (entry.await(generation)) {
           if (entry.guard == guard) {
-            restart(entry);
+            withdrawn |= restart_held(entry);
           }
           entry.let_go();
         }
       }
     }
   }
-  return 0;
+  return withdrawn;
 }
 
 int procguard_take_entry(procguard_entry handle, procguard_trip* trip) {

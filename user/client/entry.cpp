@@ -19,6 +19,7 @@ procguard_entry Entry::enter(Guard& of, Thread& by, void* for_user, core::Ns now
   rss_at_entry = rss_bytes;
   signalled = false;
   suspended = false;
+  overdue.store(false, std::memory_order_relaxed);
   signal_waits = false;
   since_ns.store(now, std::memory_order_relaxed);
   timeout_ns.store(memory ? core::kNever : of.limit, std::memory_order_relaxed);
@@ -86,6 +87,18 @@ bool Entry::clear_pending() {
   }
   if (pull.load(std::memory_order_relaxed)) {
     thread.load()->pending.fetch_sub(1, std::memory_order_release);
+  }
+  return true;
+}
+
+bool Entry::withdraw() {
+  if (!clear_pending()) {
+    return false;
+  }
+  trip.withdrawn = 1;
+  const std::lock_guard lock(trips_mutex());
+  if (guard->last_trip.at_ns == trip.at_ns) {  // and not a later one, of another entry
+    guard->last_trip.withdrawn = 1;
   }
   return true;
 }

@@ -45,6 +45,9 @@ struct alignas(64) Entry {
   std::atomic<std::uint64_t> memory_bytes{core::kNever};  // absolute
   std::atomic<std::uint64_t> check_ns{core::kNever};      // how stale a reading of it may be
   std::atomic<std::uint32_t> pending{0};                  // an exception waits to be taken up
+  // Its time was over when the monitor looked last, which looks again at the next step: progress
+  // makes it due before that and has to say so.
+  std::atomic<bool> overdue{false};
 
   // Also read by those who report progress for another thread, without holding it.
   std::atomic<Thread*> thread{nullptr};
@@ -65,7 +68,7 @@ struct alignas(64) Entry {
   std::uint64_t known = 0;
   pg_guard machine{};
   core::Ns progress_seen = 0;
-  core::Ns due_ns = core::kNever;
+  std::atomic<core::Ns> due_ns{core::kNever};  // 0 from who resumes it
   core::Ns over_since_ns = 0;
   core::Ns nudge_ns = core::kNever;  // when a blocking system call is to be broken once more
   core::Ns nudge_wait = 0;
@@ -74,8 +77,11 @@ struct alignas(64) Entry {
   // only. The guard is held until the entry is left.
   procguard_entry enter(Guard& of, Thread& by, void* for_user, core::Ns now,
                         std::uint64_t rss_bytes);
-  // The timeout counts from now, the ladder from its foot. Any thread.
-  void restart(core::Ns now) { since_ns.store(now, std::memory_order_release); }
+  // The timeout counts from now, the ladder from its foot. Any thread. True: tell the monitor.
+  bool restart(core::Ns now) {
+    since_ns.store(now, std::memory_order_release);
+    return overdue.load(std::memory_order_acquire);
+  }
 
   // kEntered -> kHeld. False: it is another generation, is held, or is being left.
   bool hold(std::uint64_t generation) {
@@ -94,6 +100,9 @@ struct alignas(64) Entry {
   // Sets or clears `pending`, and keeps the thread's count in step; true if it changed.
   bool set_pending();
   bool clear_pending();
+  // Its holder's: the exception that is pending, if one is, is never taken up; `trip` and the
+  // guard's last one say so.
+  bool withdraw();
 };
 
 inline std::uint64_t generation_of(std::uint64_t state) {

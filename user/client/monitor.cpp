@@ -114,16 +114,9 @@ int Monitor::leave(procguard_entry handle, procguard_trip* withdrawn) {
     mine->forget(handle);
   }
   Guard* guard = entry->guard;
-  const bool pending = entry->clear_pending();
-  if (pending) {
-    entry->trip.withdrawn = 1;
-    if (withdrawn != nullptr) {
-      *withdrawn = entry->trip;
-    }
-    const std::lock_guard lock(trips_mutex());
-    if (guard->last_trip.at_ns == entry->trip.at_ns) {  // and not a later one, of another entry
-      guard->last_trip.withdrawn = 1;
-    }
+  const bool pending = entry->withdraw();
+  if (pending && withdrawn != nullptr) {
+    *withdrawn = entry->trip;
   }
   const bool signalled = entry->signalled;
   entry->guard = nullptr;
@@ -173,6 +166,13 @@ int Monitor::resume(procguard_entry handle) {
     wake();
   }
   return changed ? 0 : -1;
+}
+
+void Monitor::restart(Entry& entry) {
+  const core::Ns now = clock_.now();
+  if (entry.restart(now)) {
+    tell(core::saturating_add(now, entry.timeout_ns.load(std::memory_order_relaxed)), core::kNever);
+  }
 }
 
 void Monitor::left_memory() {

@@ -32,6 +32,8 @@ class Monitor {
   int leave(procguard_entry entry, procguard_trip* withdrawn);
   static int suspend(procguard_entry entry);
   int resume(procguard_entry entry);
+  // Progress.
+  void restart(Entry& entry);
   const char* source_name() const;
   Deliveries& deliveries() { return deliveries_; }
   core::Ns now() const { return clock_.now(); }

@@ -11,6 +11,8 @@ namespace {
 
 // A thread that holds its own entry takes up an exception: nanoseconds.
 constexpr core::Ns kRetry = 100 * core::kMicrosecond;
+// A store made on another CPU has long been seen by then.
+constexpr core::Ns kStoresSeen = core::kMillisecond;
 constexpr core::Ns kFirstNudge = 10 * core::kMillisecond;
 constexpr core::Ns kLongestNudge = core::kSecond;
 
@@ -47,7 +49,7 @@ bool Look::is_due(std::uint64_t generation, Round& round) {
   } else if (since != entry_.progress_seen) {
     due = now_;
   } else {
-    due = std::min(entry_.due_ns, entry_.nudge_ns);
+    due = std::min(entry_.due_ns.load(std::memory_order_relaxed), entry_.nudge_ns);
   }
   const std::uint64_t limit = entry_.memory_bytes.load(std::memory_order_relaxed);
   if (limit != core::kNever) {
@@ -95,11 +97,11 @@ void Look::act(std::uint64_t generation) {
   while (core::next_due(entry_.machine) <= now_ && !waits_for_thread()) {
     feed(core::Tick{}, now_);
   }
-  entry_.due_ns = core::next_due(entry_.machine);
-  entry_.signal_waits = entry_.due_ns <= now_;
-  if (entry_.signal_waits) {
-    entry_.due_ns = core::kNever;  // resuming wakes us
-  }
+  const core::Ns due = core::next_due(entry_.machine);
+  entry_.signal_waits = due <= now_;
+  entry_.due_ns = entry_.signal_waits ? core::kNever : due;  // resuming wakes us
+  entry_.overdue = core::active(entry_.machine) &&
+                   entry_.due_ns > core::saturating_add(since, entry_.timeout_ns);
   nudge();
 }
 
@@ -200,8 +202,13 @@ void look(Entry& entry, Stepper& stepper, const MemoryView& memory, core::Ns now
     round.next_ns = std::min(round.next_ns, now + kRetry);
     return;
   }
+  const bool was_overdue = entry.overdue;
   one.act(generation);
-  round.next_ns = std::min({round.next_ns, entry.due_ns, entry.nudge_ns});
+  round.next_ns = std::min({round.next_ns, entry.due_ns.load(), entry.nudge_ns});
+  if (entry.overdue && !was_overdue) {
+    // Who made progress meanwhile may not have seen that he has to tell us.
+    round.next_ns = std::min(round.next_ns, now + kStoresSeen);
+  }
   entry.let_go();
 }
 
