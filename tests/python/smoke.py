@@ -112,7 +112,7 @@ def nothing_strays():
     raised = rounds = 0
     switch_interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)  # whoever tells of the timeout has to be let in
-    while rounds < 800 or (raised < 10 and rounds < 10000):
+    while rounds < 400 or (raised < 10 and rounds < 10000):
         rounds += 1
         end = time.perf_counter() + random.uniform(0, 0.0008)
         try:

@@ -304,7 +304,7 @@ def test_nested(where, form):
 @forms
 @pytest.mark.filterwarnings("ignore:procguard")  # of the last step
 def test_the_ladder_goes_on_if_it_is_caught(where, form):
-    guard = guard_of(0.05, grace=0.05)
+    guard = guard_of(0.05, grace=0.5)
 
     async def stubborn():
         caught = 0

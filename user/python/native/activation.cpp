@@ -112,17 +112,17 @@ void request(ThreadState* thread, Activation* activation) {
   }
 }
 
-// Does its task run at this moment? False also if it was left meanwhile.
-bool runs_now(const Hold& activation) {
-  const Quiet quiet;
-  const Ref loop = Ref::borrow(activation->loop);
-  const Ref task = Ref::borrow(activation->task);
-  Ref answer(
-      PyObject_CallFunctionObjArgs(g_names.is_current_task, loop.get(), task.get(), nullptr));
-  if (!answer) {
+// Does the coroutine of its task run at this moment, or what it has called? While it does not, the
+// task may still be the current one: then the loop's own code runs. No bytecode, so that the
+// answer holds until the GIL is given up.
+bool runs_now(const Activation& activation) {
+  Ref running(activation.coroutine == nullptr
+                  ? nullptr
+                  : PyObject_GetAttrString(activation.coroutine, "cr_running"));
+  if (!running) {
     PyErr_Clear();
   }
-  return answer && PyObject_IsTrue(answer.get()) == 1 && activation;
+  return running && PyObject_IsTrue(running.get()) == 1;
 }
 
 void wake_task(const Hold& activation) {
@@ -151,7 +151,7 @@ Hold running_at_home(const ThreadState& thread) {
     if (!one) {
       continue;
     }
-    if (!runs_now(one)) {
+    if (!runs_now(*one.get())) {
       wake_task(one);
     } else if (first == nullptr || is_outer(*one.get(), *first)) {
       first = one.get();
@@ -175,11 +175,8 @@ Hold outermost_pending(const ThreadState& thread) {
 // `called`: raise_in_main() will run.
 void deliver_exception(const Hold& activation, bool called) {
   ThreadState* thread = activation->thread;
-  if (thread == nullptr && activation->home != nullptr && runs_now(activation)) {
+  if (thread == nullptr && activation->home != nullptr && runs_now(*activation.get())) {
     thread = activation->home;
-  }
-  if (!activation) {
-    return;
   }
   if (thread == nullptr) {
     if (activation->task != nullptr) {

@@ -51,8 +51,9 @@ struct Activation {
   PyObject* session = nullptr;
   PyObject* loop = nullptr;
   PyObject* task = nullptr;
-  ThreadState* home = nullptr;  // `async with`: never resumed, but it may be running there
-  unsigned holders = 1;         // whoever it is active for, and Hold
+  PyObject* coroutine = nullptr;  // the task's; `async with` only
+  ThreadState* home = nullptr;    // `async with`: never resumed, but it may be running there
+  unsigned holders = 1;           // whoever it is active for, and Hold
   bool left = false;
 };
 

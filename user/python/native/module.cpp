@@ -153,7 +153,6 @@ bool find_names() {
       {"InterruptType", &g_names.interrupt_type},
       {"Trip", &g_names.trip},
       {"reserve_signal", &g_names.reserve_signal},
-      {"is_current_task", &g_names.is_current_task},
       {"wake_task", &g_names.wake_task},
       {"is_users_cancellation", &g_names.is_users_cancellation}};
   for (const auto& [name, place] : wanted) {

@@ -63,7 +63,6 @@ struct Names {
   PyObject* interrupt_type = nullptr;
   PyObject* trip = nullptr;  // the named tuple
   PyObject* reserve_signal = nullptr;
-  PyObject* is_current_task = nullptr;
   PyObject* wake_task = nullptr;
   PyObject* is_users_cancellation = nullptr;
 };

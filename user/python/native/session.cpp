@@ -11,6 +11,7 @@ struct Session {
   PyObject_HEAD GuardObject* guard;  // owned
   PyObject* loop;                    // owned; nullptr: no task
   PyObject* task;
+  PyObject* coroutine;     // the task's; `async with` only
   Activation* activation;  // nullptr: not begun, or closed
   bool woken;              // the task was cancelled so that it wakes and raises `taken`
   procguard_trip taken;
@@ -203,6 +204,7 @@ PyObject* session_new(PyTypeObject* type, PyObject* args, PyObject*) {
   session->guard = as_guard(Ref::borrow(guard).release());
   session->loop = task == Py_None ? nullptr : Ref::borrow(loop).release();
   session->task = task == Py_None ? nullptr : Ref::borrow(task).release();
+  session->coroutine = nullptr;
   session->activation = nullptr;
   session->woken = false;
   session->taken = {};
@@ -226,6 +228,11 @@ PyObject* session_enter(PyObject* self, PyObject*) {
   if (!begin(as_session(self))) {
     return nullptr;
   }
+  as_session(self)->coroutine = PyObject_CallMethod(as_session(self)->task, "get_coro", nullptr);
+  if (as_session(self)->coroutine == nullptr) {
+    return nullptr;
+  }
+  as_session(self)->activation->coroutine = as_session(self)->coroutine;
   as_session(self)->activation->task = as_session(self)->task;
   stay_at_home(as_session(self)->activation);
   Py_RETURN_NONE;
@@ -269,6 +276,7 @@ int session_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(as_session(self)->guard);
   Py_VISIT(as_session(self)->loop);
   Py_VISIT(as_session(self)->task);
+  Py_VISIT(as_session(self)->coroutine);
   return 0;
 }
 
@@ -277,9 +285,11 @@ int session_clear(PyObject* self) {
   if (session->activation != nullptr) {
     session->activation->loop = nullptr;
     session->activation->task = nullptr;
+    session->activation->coroutine = nullptr;
   }
   Py_CLEAR(session->loop);
   Py_CLEAR(session->task);
+  Py_CLEAR(session->coroutine);
   return 0;
 }
 
@@ -296,6 +306,7 @@ void session_dealloc(PyObject* self) {
   Py_XDECREF(session->guard);
   Py_XDECREF(session->loop);
   Py_XDECREF(session->task);
+  Py_XDECREF(session->coroutine);
   PyObject_GC_Del(self);
   Py_DECREF(type);
 }

@@ -88,11 +88,6 @@ def current_task():
     return (None, None) if task is None else (asyncio.get_running_loop(), task)
 
 
-def is_current_task(loop, task):
-    """Does the task run at this moment? Any thread may ask."""
-    return sys.modules["asyncio"].current_task(loop) is task
-
-
 def wake_task(session, loop, task):
     """Sees to it that a task that sleeps wakes up with its guard's exception. Any thread may ask."""
     loop.call_soon_threadsafe(_cancel_for, session, loop, task)
