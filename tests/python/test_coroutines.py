@@ -224,9 +224,9 @@ def test_nothing_strays_after_it_ended_near_its_timeout(where, form):
 
     async def main():
         counts = {"timeout": 0, "done": 0}
-        for i in range(400):
+        for i in range(200):
             try:
-                await guarded(asyncio.sleep(0.002 + 0.000005 * i))
+                await guarded(asyncio.sleep(0.002 + 0.00001 * i))
                 counts["done"] += 1
             except ExecutionTimeout:
                 counts["timeout"] += 1
@@ -330,7 +330,7 @@ def test_progress_of_a_coroutine(where):
 
     @guard
     async def reports():
-        for report in (progress, guard.progress, reports.progress, lambda: progress(guard)) * 2:
+        for report in (progress, guard.progress, reports.progress, lambda: progress(guard)):
             await asyncio.sleep(0.2)
             report()
 
@@ -349,7 +349,7 @@ def test_progress_by_another_task(where, form):
     guard = guard_of(0.4)
 
     async def main():
-        task = asyncio.ensure_future(form_of(form, guard)(asyncio.sleep(1.2)))
+        task = asyncio.ensure_future(form_of(form, guard)(asyncio.sleep(0.8)))
         while not task.done():
             await asyncio.sleep(0.02)
             guard.progress()

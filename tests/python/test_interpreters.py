@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same built package in every interpreter from 3.9 on that is installed with its headers."""
 
+import concurrent.futures
 import glob
 import os
 import subprocess
@@ -41,14 +42,26 @@ def test_there_is_one():
     assert INTERPRETERS
 
 
+@pytest.fixture(scope="module")
+def smoke_tests():
+    """Three at a time: most of their time is waiting."""
+    program = os.path.join(os.path.dirname(__file__), "smoke.py")
+
+    def run(version):
+        return subprocess.run(
+            [INTERPRETERS[version], "-B", program],
+            capture_output=True,
+            text=True,
+            timeout=5 * PATIENCE,
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(3) as executor:
+        return {version: executor.submit(run, version) for version in INTERPRETERS}
+
+
 @pytest.mark.parametrize("version", INTERPRETERS, ids=lambda v: ".".join(map(str, v)))
-def test_smoke(version):
-    ended = subprocess.run(
-        [INTERPRETERS[version], "-B", os.path.join(os.path.dirname(__file__), "smoke.py")],
-        capture_output=True,
-        text=True,
-        timeout=3 * PATIENCE,
-    )
+def test_smoke(version, smoke_tests):
+    ended = smoke_tests[version].result()
     print(ended.stdout, ended.stderr)
     assert ended.returncode == 0
     assert ended.stdout.startswith("%d.%d " % version[:2]) and ended.stdout.endswith(" ok\n")
