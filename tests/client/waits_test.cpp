@@ -323,7 +323,7 @@ TEST(ClientWaits, SignalStepsReachBlockedThreads) {
   const SignalCatcher catcher;
   const Pipe pipe;
   const TimeGuard guard =
-      time_guard({.timeout = 30ms, .grace_period = 10ms, .interrupt_type = InterruptType::signal});
+      time_guard({.timeout = 30ms, .grace_period = 1h, .interrupt_type = InterruptType::signal});
   const Block block = guard.enter();
   timespec time{3600, 0};
   EXPECT_EQ(::nanosleep(&time, &time), -1);
