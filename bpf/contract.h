@@ -18,12 +18,13 @@
 #include <linux/types.h>
 #endif
 
-#define PG_ABI	       1
+#define PG_ABI	       2
 
 #define PG_COMM_LEN    16
 #define PG_NAME_LEN    48
 #define PG_MEMBERSHIPS 8 /* watches a process can be a member of at the same time */
 #define PG_STEPS       8 /* steps of a ladder */
+#define PG_LABELS_LEN  256
 
 enum pg_scope {
 	PG_SCOPE_NONE = 0,
@@ -69,6 +70,24 @@ struct pg_threshold {
 	__u64 acted_ns;	      /* when the kernel last sent the signal */
 	__u32 acted_pid;      /* to which process */
 	__u32 signal;	      /* 0 = no kernel step */
+	/* User space's bookmarks, here so that its next instance finds them. */
+	__u64 set_over_since_ns; /* over_since_ns right after this limit was put in force */
+	__u64 seen_acted_ns;	 /* the kernel step that user space knows of */
+	__u64 seen_episode;
+};
+
+/* The last step of a ladder, by the kernel itself, while no agent runs: each bound is that of the
+ * nearest guard that asked for it. Once acted_ns is set the watch has had it. */
+struct pg_failsafe {
+	struct pg_threshold memory; /* its signal is the step */
+	__u64 memory_grace_ns;
+	__u64 due_ns; /* CLOCK_MONOTONIC; 0 = none */
+	__u64 cpu_ns; /* compared with pg_watch.cpu_ns; 0 = none */
+	__u64 acted_ns;
+	__u32 acted_pid;
+	__u32 acted_resource; /* enum pg_resource */
+	__u32 due_signal;
+	__u32 cpu_signal;
 };
 
 /* What threads used. Times of a live thread's present slice or sleep are not in it yet. */
@@ -119,6 +138,18 @@ struct pg_watch {
 	__s64 cpu_ns; /* of all members since they were enrolled, ended ones included */
 	struct pg_ended_thread largest;
 	struct pg_usage ended; /* of ended threads; cpu_ns too */
+	struct pg_failsafe failsafe;
+};
+
+/* Who controls the watches, and what its next instance goes on from. */
+struct pg_agent {
+	__u32 tgid;		 /* 0: whoever loaded the programs, which end with it */
+	__u32 orphaned;		 /* no agent runs: failsafe steps are the kernel's */
+	__u64 orphaned_since_ns; /* when the last one ended */
+	__u64 failsafe_next_ns;	 /* the earliest pg_failsafe.due_ns, or when to look again */
+	__u64 next_guard;	 /* ids are never used again */
+	__u32 watch_generation;
+	__u32 padding;
 };
 
 /* A process as member of a watch. What it counts for is kept here, not derived: a membership that
@@ -194,7 +225,7 @@ struct pg_enrol {
 
 #define PG_TRACE_LEN 240
 
-/* Context of trace_event: a line for the kernel's trace pipe. */
+/* Context of pg_trace_event: a line for the kernel's trace pipe. */
 struct pg_trace_line {
 	char text[PG_TRACE_LEN];
 };
@@ -271,6 +302,20 @@ struct pg_limit {
 	__u32 padding;
 };
 
+/* Who made a guard, and with it how long it lives. */
+enum pg_origin {
+	PG_ORIGIN_LOCAL = 0,   /* no agent is involved */
+	PG_ORIGIN_ATTACH = 1,  /* until its target ends or it is released */
+	PG_ORIGIN_SESSION = 2, /* a client's: until its target ends or the client does */
+};
+
+enum pg_guard_flags {
+	PG_GUARD_FAILSAFE = 1 << 0, /* the kernel takes the last step while no agent runs */
+	PG_GUARD_PAUSED = 1 << 1,
+	PG_GUARD_ANY_UID = 1 << 2, /* its owner may signal whom it likes */
+	PG_GUARD_HELD = 1 << 3,	   /* armed by a client that says when it starts */
+};
+
 enum pg_guard_phase {
 	PG_GUARD_ARMED = 1,
 	PG_GUARD_RELEASED = 2, /* by its owner */
@@ -303,7 +348,84 @@ struct pg_guard {
 	__u32 step_result; /* enum pg_result */
 	__u32 step_by;	   /* enum pg_by */
 	__u64 step_at_ns;
+	__u64 paused_ns; /* when it was paused; 0 = it is not */
+	__u64 paused_cpu_ns;
+	__u64 ended_ns; /* when it was released or its target had ended */
+	__u32 flags;	/* enum pg_guard_flags */
+	__u32 origin;	/* enum pg_origin */
 	char name[PG_NAME_LEN];
+};
+
+/* pg_guard under names that carry units, for whoever reads the map: the same bytes, which the
+ * asserts below and a test of the layouts prove. */
+struct pg_limit_ns {
+	__u64 limit_ns;
+	__u64 base_ns;
+	__u64 grace_ns;
+	__u64 step_grace_ns;
+	__u64 over_since_ns;
+	__u64 due_ns;
+	__u64 tripped_ns;
+	__u64 observed_ns;
+	__u32 episodes;
+	__u32 next_step;
+	enum pg_limit_phase phase;
+	__u32 padding;
+};
+
+struct pg_limit_bytes {
+	__u64 limit_bytes;
+	__u64 base_bytes;
+	__u64 grace_ns;
+	__u64 step_grace_ns;
+	__u64 over_since_ns;
+	__u64 due_ns;
+	__u64 tripped_ns;
+	__u64 observed_bytes;
+	__u32 episodes;
+	__u32 next_step;
+	enum pg_limit_phase phase;
+	__u32 padding;
+};
+
+struct pg_guard_row {
+	__u32 abi;
+	__u32 size_bytes;
+	__u64 id;
+	__u64 watch;
+	__u64 armed_ns;
+	__u64 target_start_ns;
+	__u64 cgroup_id;
+	__u32 pid;
+	__u32 tid;
+	enum pg_scope scope;
+	enum pg_mode mode;
+	__u32 owner_uid;
+	enum pg_guard_phase phase;
+	__u32 steps;
+	__u32 last_signal;
+	__u64 last_signal_ns;
+	struct pg_step ladder[PG_STEPS];
+	struct pg_limit_ns timeout;
+	struct pg_limit_ns cpu;
+	struct pg_limit_bytes memory;
+	struct pg_limit_bytes memory_growth;
+	enum pg_resource step_resource;
+	__u32 step_index;
+	enum pg_result step_result;
+	enum pg_by step_by;
+	__u64 step_at_ns;
+	__u64 paused_ns;
+	__u64 paused_cpu_ns;
+	__u64 ended_ns;
+	__u32 flags;
+	enum pg_origin origin;
+	char name[PG_NAME_LEN];
+};
+
+/* What users call a guard by beside its name: "K=V" lines, as text that ends with a NUL. */
+struct pg_labels {
+	char text[PG_LABELS_LEN];
 };
 
 enum pg_event_kind {
@@ -314,6 +436,11 @@ enum pg_event_kind {
 	PG_EVENT_RELEASED = 5,
 	PG_EVENT_TARGET_EXITED = 6,
 	PG_EVENT_DEGRADED = 7,
+	PG_EVENT_CHANGED = 8, /* a limit was set; resource, limit: to what */
+	PG_EVENT_PAUSED = 9,
+	PG_EVENT_RESUMED = 10,
+	PG_EVENT_AGENT_GAP = 11, /* nobody controlled from `due_ns` to `at_ns` */
+	PG_EVENT_LOST = 12,	 /* `observed` events could not be kept or told */
 };
 
 /* One guard event; the trace line, the log and the report derive from it. */
@@ -342,10 +469,12 @@ struct pg_event {
 #define PG_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type)
 #endif
 
-PG_ASSERT_SIZE(struct pg_threshold, 48);
+PG_ASSERT_SIZE(struct pg_threshold, 72);
+PG_ASSERT_SIZE(struct pg_failsafe, 120);
+PG_ASSERT_SIZE(struct pg_agent, 40);
 PG_ASSERT_SIZE(struct pg_usage, 104);
 PG_ASSERT_SIZE(struct pg_ended_thread, 136);
-PG_ASSERT_SIZE(struct pg_watch, 464);
+PG_ASSERT_SIZE(struct pg_watch, 656);
 PG_ASSERT_SIZE(struct pg_membership, 40);
 PG_ASSERT_SIZE(struct pg_process, 424);
 PG_ASSERT_SIZE(struct pg_thread, 240);
@@ -355,7 +484,11 @@ PG_ASSERT_SIZE(struct pg_trace_line, 240);
 PG_ASSERT_SIZE(struct pg_losses, 40);
 PG_ASSERT_SIZE(struct pg_step, 16);
 PG_ASSERT_SIZE(struct pg_limit, 80);
-PG_ASSERT_SIZE(struct pg_guard, 608);
+PG_ASSERT_SIZE(struct pg_guard, 640);
+PG_ASSERT_SIZE(struct pg_limit_ns, 80);
+PG_ASSERT_SIZE(struct pg_limit_bytes, 80);
+PG_ASSERT_SIZE(struct pg_guard_row, 640);
+PG_ASSERT_SIZE(struct pg_labels, 256);
 PG_ASSERT_SIZE(struct pg_event, 128);
 
 #endif

@@ -10,6 +10,9 @@ __u32 pg_cgroup_watches;
 __u64 pg_cpu_offset[PG_MAX_CPUS];
 __u32 pg_exact_sums;
 
+/* Set by user space, but for `orphaned`: that is lifecycle's when the agent ends. */
+struct pg_agent pg_agent;
+
 /* What the present pass of pg_enrol_tasks looks for; one at a time. */
 struct pg_enrol pg_enrol_request;
 
@@ -127,6 +130,18 @@ int pg_enrol_tasks(struct bpf_iter__task *ctx)
 	pg_book_process(p, now);
 	pg_enrolled(task, p, now);
 	return 0;
+}
+
+/* The event that pg_tell_event tells: a raw tracepoint's program gets numbers only. */
+struct pg_event pg_event_told;
+
+/* Events for `bpftool map event_pipe`. A program that user space runs may not write such an array
+ * unless it is one for tracing. -ENOENT: nobody listens. */
+SEC("raw_tp")
+int pg_tell_event(void *ctx)
+{
+	return bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, &pg_event_told,
+				     sizeof(pg_event_told));
 }
 
 SEC("syscall")

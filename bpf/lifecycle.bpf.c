@@ -277,6 +277,15 @@ static __always_inline int pg_end_thread(struct task_struct *task, struct pg_pro
 	return 1;
 }
 
+/* The agent has ended, however it did: what it guards with a failsafe is the kernel's from now on.
+ */
+static __always_inline void pg_orphan(void)
+{
+	pg_agent.orphaned_since_ns = bpf_ktime_get_ns();
+	pg_agent.tgid = 0;
+	pg_agent.orphaned = 1;
+}
+
 SEC("tp_btf/sched_process_exit")
 int pg_sched_process_exit(__u64 *ctx)
 {
@@ -286,6 +295,8 @@ int pg_sched_process_exit(__u64 *ctx)
 	__u64 now;
 	int dead;
 
+	if (tgid == pg_agent.tgid && pg_group_dead(ctx, task))
+		pg_orphan();
 	if (!pg_is_watched(tgid))
 		return 0;
 	now = bpf_ktime_get_ns();

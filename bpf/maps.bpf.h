@@ -42,14 +42,31 @@ struct {
 	__type(value, __u64);
 } cgroups __weak_map;
 
-/* Guards as user space publishes them, for people with bpftool. No program reads it. */
+/* Guards, as user space keeps them here for its next instance and for people with bpftool. No
+ * program reads them. User space writes a struct pg_guard: the same bytes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
-	__type(value, struct pg_guard);
+	__type(value, struct pg_guard_row);
 } guards __weak_map;
+
+/* Of the guards that have any. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct pg_labels);
+} labels __weak_map;
+
+/* Guard events for `bpftool map event_pipe`, which reads arrays of this type only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} events __weak_map;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -11,6 +11,9 @@
 
 #define PG_SIGKILL 9
 
+/* control.bpf.c. Whether there is an agent is asked on paths that are hot. */
+extern struct pg_agent pg_agent;
+
 static __always_inline void pg_raise_peak(__s64 *peak, __s64 value)
 {
 	/* A lost race loses a page or two of a peak, not of a level. */
@@ -57,6 +60,8 @@ PG_FUNCTION pg_move(struct pg_watch *w, struct pg_membership *m, __u64 counted, 
 		return 0;
 	level = __sync_fetch_and_add(&w->memory_bytes, delta) + delta;
 	pg_raise_peak(&w->memory_peak_bytes, level);
+	if (pg_agent.orphaned && pg_may_cross(&w->failsafe.memory, w->memory_bytes))
+		pg_update(&w->failsafe.memory, &w->memory_bytes, bpf_ktime_get_ns());
 	if (!pg_may_cross(&w->memory[0], w->memory_bytes) &&
 	    !pg_may_cross(&w->memory[1], w->memory_bytes))
 		return 0;
@@ -128,6 +133,37 @@ static __always_inline void pg_step_current(struct pg_watch *w, struct pg_thresh
 	pg_notify(w, now);
 }
 
+/* The failsafe step of a watch: by its own signal to the current task, which is a member, and for a
+ * SIGKILL on a group by its doom to all others. The caller has seen that it is due. */
+PG_FUNCTION pg_failsafe_step(struct pg_watch *w, __u32 resource, __u32 signal, __u64 now)
+{
+	struct pg_failsafe *f;
+
+	if (!w || !signal)
+		return 0;
+	f = &w->failsafe;
+	if (signal != PG_SIGKILL && f->acted_ns)
+		return 0; /* once */
+	if (!pg_signal_current(w, signal) || __sync_val_compare_and_swap(&f->acted_ns, 0, now))
+		return 0;
+	f->acted_pid = bpf_get_current_pid_tgid() >> 32;
+	f->acted_resource = resource;
+	if (signal == PG_SIGKILL && (w->scope == PG_SCOPE_TREE || w->scope == PG_SCOPE_CGROUP))
+		__sync_fetch_and_or(&w->flags, PG_WATCH_DOOMED);
+	bpf_printk("procguard: no agent: last step by the kernel: signal %u to pid %u", signal,
+		   f->acted_pid);
+	return 0;
+}
+
+/* While no agent runs: the step at the crossing of a memory limit. */
+static __always_inline void pg_failsafe_memory(struct pg_watch *w, __u64 now)
+{
+	__u64 since = w->failsafe.memory.over_since_ns;
+
+	if (pg_agent.orphaned && since && now >= since + w->failsafe.memory_grace_ns)
+		pg_failsafe_step(w, PG_MEMORY, w->failsafe.memory.signal, now);
+}
+
 /* The kernel's own steps against the current process, by one of its memberships. */
 PG_FUNCTION pg_steps_member(struct pg_membership *m, __u32 tgid, __u64 now)
 {
@@ -139,6 +175,7 @@ PG_FUNCTION pg_steps_member(struct pg_membership *m, __u32 tgid, __u64 now)
 		pg_signal_current(w, PG_SIGKILL);
 	pg_step_current(w, &w->memory[0], &m->acted_episode[0], tgid, now);
 	pg_step_current(w, &w->memory[1], &m->acted_episode[1], tgid, now);
+	pg_failsafe_memory(w, now);
 	return 0;
 }
 
@@ -203,7 +240,7 @@ static __always_inline void pg_steps_current(struct pg_process *p)
 		struct pg_watch *w = pg_watch_of(p->member[i].watch);
 
 		if (w && (w->memory[0].over_since_ns || w->memory[1].over_since_ns ||
-			  w->flags & PG_WATCH_DOOMED))
+			  w->failsafe.memory.over_since_ns || w->flags & PG_WATCH_DOOMED))
 			pg_steps_member(&p->member[i], p->tgid, bpf_ktime_get_ns());
 	}
 }

@@ -6,6 +6,12 @@
 #include "contract.h"
 
 struct pg_threshold threshold;
+struct pg_failsafe failsafe;
+struct pg_agent agent;
+struct pg_limit_ns limit_ns;
+struct pg_limit_bytes limit_bytes;
+struct pg_guard_row guard_row;
+struct pg_labels labels_value;
 struct pg_usage usage;
 struct pg_ended_thread ended_thread;
 struct pg_watch watch;

@@ -43,13 +43,17 @@ struct Layout {
 
 const std::map<std::string, Layout> kContract = {
     LAYOUT(pg_threshold, limit, over_since_ns, episodes, closed_episode, acted_ns, acted_pid,
-           signal),
+           signal, set_over_since_ns, seen_acted_ns, seen_episode),
+    LAYOUT(pg_failsafe, memory, memory_grace_ns, due_ns, cpu_ns, acted_ns, acted_pid,
+           acted_resource, due_signal, cpu_signal),
+    LAYOUT(pg_agent, tgid, orphaned, orphaned_since_ns, failsafe_next_ns, next_guard,
+           watch_generation, padding),
     LAYOUT(pg_usage, cpu_ns, runnable_wait_ns, blocked_ns, voluntary_switches, involuntary_switches,
            grown_bytes, shrunk_bytes),
     LAYOUT(pg_ended_thread, tid, tgid, busy, padding, usage, comm),
     LAYOUT(pg_watch, id, cgroup_id, scope, flags, owner_uid, edge_unread, processes, memory_bytes,
            memory_plain_bytes, memory_peak_bytes, memory_plain_peak_bytes, memory, cpu, cpu_ns,
-           largest, ended),
+           largest, ended, failsafe),
     LAYOUT(pg_membership, watch, counted_bytes, plain_bytes, acted_episode),
     LAYOUT(pg_process, start_ns, exec_ns, base_bytes, rss_bytes, rss_peak_bytes, remote_grown_bytes,
            remote_shrunk_bytes, tgid, parent_tgid, threads, flags, member, comm),
@@ -64,7 +68,17 @@ const std::map<std::string, Layout> kContract = {
            observed, episodes, next_step, phase, padding),
     LAYOUT(pg_guard, abi, size, id, watch, armed_ns, target_start_ns, cgroup_id, pid, tid, scope,
            mode, owner_uid, phase, steps, last_signal, last_signal_ns, ladder, limit, step_resource,
-           step_index, step_result, step_by, step_at_ns, name),
+           step_index, step_result, step_by, step_at_ns, paused_ns, paused_cpu_ns, ended_ns, flags,
+           origin, name),
+    LAYOUT(pg_limit_ns, limit_ns, base_ns, grace_ns, step_grace_ns, over_since_ns, due_ns,
+           tripped_ns, observed_ns, episodes, next_step, phase, padding),
+    LAYOUT(pg_limit_bytes, limit_bytes, base_bytes, grace_ns, step_grace_ns, over_since_ns, due_ns,
+           tripped_ns, observed_bytes, episodes, next_step, phase, padding),
+    LAYOUT(pg_guard_row, abi, size_bytes, id, watch, armed_ns, target_start_ns, cgroup_id, pid, tid,
+           scope, mode, owner_uid, phase, steps, last_signal, last_signal_ns, ladder, timeout, cpu,
+           memory, memory_growth, step_resource, step_index, step_result, step_by, step_at_ns,
+           paused_ns, paused_cpu_ns, ended_ns, flags, origin, name),
+    LAYOUT(pg_labels, text),
     LAYOUT(pg_event, abi, kind, at_ns, guard, limit, observed, due_ns, resource, pid, step, action,
            signal, by, result, error, name),
 };
@@ -104,6 +118,30 @@ void expect_same(const BtfTypes& object, const BtfRecord& record, const Layout& 
   }
   for (const auto& [name, slot] : layout.members) {
     EXPECT_EQ(seen.count(name), 1U) << record.name << "." << name << " is not in the object";
+  }
+}
+
+// The map of guards has the names with units; user space writes a pg_guard.
+TEST(ContractLayout, AGuardsRowIsTheGuard) {
+  constexpr std::pair<std::size_t, std::size_t> kPairs[] = {
+      {offsetof(pg_guard, pid), offsetof(pg_guard_row, pid)},
+      {offsetof(pg_guard, scope), offsetof(pg_guard_row, scope)},
+      {offsetof(pg_guard, ladder), offsetof(pg_guard_row, ladder)},
+      {offsetof(pg_guard, limit[PG_TIMEOUT]), offsetof(pg_guard_row, timeout)},
+      {offsetof(pg_guard, limit[PG_CPU]), offsetof(pg_guard_row, cpu)},
+      {offsetof(pg_guard, limit[PG_MEMORY]), offsetof(pg_guard_row, memory)},
+      {offsetof(pg_guard, limit[PG_MEMORY_GROWTH]), offsetof(pg_guard_row, memory_growth)},
+      {offsetof(pg_limit, observed), offsetof(pg_limit_ns, observed_ns)},
+      {offsetof(pg_limit, observed), offsetof(pg_limit_bytes, observed_bytes)},
+      {offsetof(pg_limit, phase), offsetof(pg_limit_ns, phase)},
+      {offsetof(pg_limit, phase), offsetof(pg_limit_bytes, phase)},
+      {offsetof(pg_guard, step_resource), offsetof(pg_guard_row, step_resource)},
+      {offsetof(pg_guard, paused_ns), offsetof(pg_guard_row, paused_ns)},
+      {offsetof(pg_guard, origin), offsetof(pg_guard_row, origin)},
+      {offsetof(pg_guard, name), offsetof(pg_guard_row, name)},
+  };
+  for (const auto& [guard, row] : kPairs) {
+    EXPECT_EQ(guard, row);
   }
 }
 

@@ -17,9 +17,10 @@ int main() {
       {Group::kScheduler, "scheduler"},
       {Group::kMemory, "memory"},
       {Group::kDoom, "doom"},
+      {Group::kFailsafe, "failsafe"},
   }};
 
-  auto programs = procguard::kernel::Programs::load({});
+  auto programs = procguard::kernel::Programs::load({.failsafe = true});
   if (!programs) {
     std::printf("load: %s\n", programs.error().message().c_str());
     return 1;

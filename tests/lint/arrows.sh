@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The arrows of the house: contract <- core <- sys <- kernel <- engine <- cli, client; client <-
-# python. A layer includes itself and those before it; libbpf is for user/kernel alone; what the library
-# installs knows nothing of the house. Prints each wrong include.
+# The arrows of the house: contract <- core <- sys <- kernel <- engine <- agent, cli, client;
+# sys <- proto <- agent, cli, client; client <- python. A layer includes itself and those before it; libbpf
+# is for user/kernel alone; what the library installs knows nothing of the house. Prints each wrong
+# include.
 set -u
 wrong=0
 
@@ -26,8 +27,11 @@ check core "$contract" 'core/.*'
 check sys "$contract" 'core/.*' 'sys/.*'
 check kernel "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'procguard\.skel\.h'
 check engine "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*'
-check cli "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'cli/.*'
-check client "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'client/.*' 'procguard/[a-z_]+\.hp*'
+check proto "$contract" 'core/.*' 'sys/.*' 'proto/.*'
+check agent "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'proto/.*' 'agent/.*'
+# The command line starts the agent: its one way in.
+check cli "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'proto/.*' 'cli/.*' 'agent/agent_main\.h'
+check client "$contract" 'core/.*' 'sys/.*' 'kernel/.*' 'engine/.*' 'proto/.*' 'client/.*' 'procguard/[a-z_]+\.hp*'
 check python 'procguard/procguard\.h' 'python/native/.*'
 
 # Public headers: the standard library (names without a slash), threads and each other, in <>.

@@ -17,6 +17,8 @@ sys.path.insert(0, str(PACKAGE_DIR))
 os.environ["PYTHONPATH"] = str(PACKAGE_DIR)
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.dont_write_bytecode = True
+# A shell that starts the tests in the background hands SIGINT down as ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

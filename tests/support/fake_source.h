@@ -27,6 +27,8 @@ class FakeSource final : public engine::Source {
   struct Watched {
     engine::Target target;
     engine::Thresholds thresholds;
+    engine::Failsafe failsafe;
+    std::uint64_t seen_episode[2] = {0, 0};
     engine::Levels levels;
     std::vector<engine::Member> members;
     engine::Usage usage;
@@ -64,6 +66,8 @@ class FakeSource final : public engine::Source {
   void kernel_acts(engine::WatchId watch, int slot, pid_t pid) {
     at(watch).levels.memory[slot].kernel_acted_ns = clock_.now();
     at(watch).levels.memory[slot].kernel_acted_pid = static_cast<std::uint32_t>(pid);
+    at(watch).levels.memory[slot].kernel_acted =
+        at(watch).levels.memory[slot].episodes != at(watch).seen_episode[slot];
     unread_.insert(watch);
   }
   std::set<pid_t> ended;             // open_member: ESRCH
@@ -100,8 +104,24 @@ class FakeSource final : public engine::Source {
     }
     journal_.push_back("thresholds");
     at(watch).thresholds = thresholds;
+    for (int slot = 0; slot < 2; ++slot) {
+      engine::ThresholdState& state = at(watch).levels.memory[slot];
+      const std::uint64_t before = std::exchange(state.limit, thresholds.memory[slot].bytes);
+      changed_[slot] = before != state.limit;
+    }
     compare(watch);
+    for (int slot = 0; slot < 2; ++slot) {
+      engine::ThresholdState& state = at(watch).levels.memory[slot];
+      state.set_over_since_ns = changed_[slot] ? state.over_since_ns : state.set_over_since_ns;
+    }
     return {};
+  }
+  void acknowledge(engine::WatchId watch, int slot, const engine::ThresholdState& seen) override {
+    at(watch).levels.memory[slot].kernel_acted = false;
+    at(watch).seen_episode[slot] = seen.episodes;
+  }
+  void set_failsafe(engine::WatchId watch, const engine::Failsafe& failsafe) override {
+    at(watch).failsafe = failsafe;
   }
   Result<engine::Levels> levels(engine::WatchId watch) override {
     if (levels_error != 0) {
@@ -171,6 +191,7 @@ class FakeSource final : public engine::Source {
 
   const FakeClock& clock_;
   Journal& journal_;
+  bool changed_[2] = {false, false};
   engine::WatchId next_ = 101;
   std::map<engine::WatchId, Watched> watches_;
   std::set<engine::WatchId> unread_;

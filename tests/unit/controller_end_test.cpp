@@ -174,8 +174,9 @@ TEST_F(ControllerEndTest, AListThatCannotBeMadeEndsTheSweepInTheEnd) {
     run_for(5000);
     EXPECT_FALSE(controller_.busy());
     source_.members_error = 0;
+    controller_.release(guard_);
   }
-  EXPECT_EQ(sink_.words(), "armed timeout/0=sent armed timeout/0=sent degraded");
+  EXPECT_EQ(sink_.words(), "armed timeout/0=sent released armed timeout/0=sent degraded released");
 }
 
 }  // namespace

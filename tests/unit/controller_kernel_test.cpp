@@ -53,6 +53,7 @@ TEST_F(ControllerKernelTest, KernelSignalNeedsASignalNoGraceAndEnforce) {
     arm_and_start(made);
     EXPECT_EQ(source_.at(watch_).thresholds.memory[0].kernel_signal, row.signal);
     EXPECT_EQ(source_.at(watch_).thresholds.memory[1].kernel_signal, row.signal);
+    controller_.release(guard_);
   }
   core::GuardSpec made = spec();
   made.ladder = core::preset_ladder(core::Preset::kExceptionThenSignal, false);

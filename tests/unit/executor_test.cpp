@@ -50,7 +50,7 @@ class ExecutorTest : public ::testing::Test {
                               .due_ns = 0,
                               .last = false,
                               .kernel_pid = kernel_pid};
-    return executor_.take(target_, watch_, step);
+    return executor_.take(target_, watch_, step, step.resource == PG_MEMORY_GROWTH ? 1 : 0);
   }
 
   FakeClock clock_;
@@ -283,7 +283,7 @@ TEST_F(ExecutorTest, ExceptionsAreNotForOtherPrograms) {
                             .due_ns = 0,
                             .last = false,
                             .kernel_pid = 0};
-  EXPECT_EQ(executor_.take(target_, watch_, step).result, PG_RESULT_FAILED);
+  EXPECT_EQ(executor_.take(target_, watch_, step, 0).result, PG_RESULT_FAILED);
   EXPECT_TRUE(journal_.empty());
 }
 

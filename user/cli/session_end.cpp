@@ -79,7 +79,7 @@ void Session::kill_leftovers() {
                             .due_ns = clock_.now(),
                             .last = true,
                             .kernel_pid = 0};
-  executor_->take(*controller_->target(guard_), guard->watch, kill);
+  executor_->take(*controller_->target(guard_), guard->watch, kill, -1);
   sweep_at_ = clock_.now() + kSweepWait;
   sweep_until_ = clock_.now() + kSweepPatience;
 }

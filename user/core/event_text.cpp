@@ -81,6 +81,16 @@ std::string what(const pg_event& event) {
       return " target exited";
     case PG_EVENT_DEGRADED:
       return " degraded: members or levels may be missing";
+    case PG_EVENT_CHANGED:
+      return " changed: " + limit_text(event);
+    case PG_EVENT_PAUSED:
+      return " paused";
+    case PG_EVENT_RESUMED:
+      return " resumed";
+    case PG_EVENT_AGENT_GAP:
+      return "no agent ran for " + format_duration(saturating_sub(event.at_ns, event.due_ns));
+    case PG_EVENT_LOST:
+      return std::to_string(event.observed) + " events lost";
     default:
       return " event " + std::to_string(event.kind);
   }
@@ -89,7 +99,7 @@ std::string what(const pg_event& event) {
 }  // namespace
 
 std::string event_text(const pg_event& event) {
-  std::string text = guard_name(event) + what(event);
+  std::string text = (event.guard == 0 ? std::string() : guard_name(event)) + what(event);
   if (text.size() > kEventTextMax) {
     text.resize(kEventTextMax);
   }

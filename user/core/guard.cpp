@@ -4,58 +4,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/machine.h"
+
 namespace procguard::core {
 namespace {
 
-constexpr std::uint32_t kNotStarted = 0;  // pg_guard.phase between make_guard() and Start
-// The steps stand on a grid unless one comes late by more than this part of the wait after it.
-constexpr Ns kGridTolerance = 10;
+constexpr std::uint32_t kKill = 9;
 
-bool is_memory(std::uint32_t resource) {
-  return resource == PG_MEMORY || resource == PG_MEMORY_GROWTH;
-}
-
-bool can_step(const pg_limit& limit) {
-  return limit.phase != PG_LIMIT_NONE && limit.phase != PG_LIMIT_DONE;
-}
-
-// One call of step(): the guard, the time, and what came of it.
-class Machine {
- public:
-  Machine(pg_guard& guard, Ns now) : guard_(guard), now_(now) {}
-
-  void on(const Start& start);
-  void on(const Tick&) { take_due(); }
-  void on(const Progress&);
-  void on(const Level& level);
-  void on(const KernelActed& acted);
-  void on(const StepResult& result);
-  void on(const TargetGone&) { end(PG_GUARD_ENDED, PG_EVENT_TARGET_EXITED); }
-  void on(const Release&) { end(PG_GUARD_RELEASED, PG_EVENT_RELEASED); }
-  void on(const SetLimit& set);
-
-  Actions take_actions() { return std::move(actions_); }
-
- private:
-  bool armed() const { return guard_.phase == PG_GUARD_ARMED; }
-  void to_foot(std::uint32_t resource);
-  void go_over(std::uint32_t resource, Ns over_since, std::uint64_t observed);
-  void go_under(std::uint32_t resource, std::uint64_t observed);
-  void take_due();
-  std::uint32_t earliest_due() const;
-  bool merges(std::uint32_t resource) const;
-  void merge(std::uint32_t resource);
-  void begin(std::uint32_t resource, Ns at, pg_by by, std::uint32_t kernel_pid);
-  void advance(std::uint32_t resource);
-  void end(pg_guard_phase phase, pg_event_kind kind);
-  void emit(const pg_event& event) { actions_.push_back(Emit{event}); }
-  void emit_step(std::uint32_t resource, std::uint32_t index, Ns at, Ns due, pg_by by,
-                 pg_result result, int error);
-
-  pg_guard& guard_;
-  const Ns now_;
-  Actions actions_;
-};
+}  // namespace
 
 void Machine::on(const Start& start) {
   if (guard_.phase != kNotStarted) {
@@ -83,7 +39,7 @@ void Machine::on(const Progress&) {
     return;
   }
   const std::uint64_t elapsed = saturating_sub(now_, limit.base);
-  limit.base = now_;
+  limit.base = guard_.paused_ns != 0 ? guard_.paused_ns : now_;  // resuming adds the pause to it
   if (limit.phase == PG_LIMIT_TRIPPED) {
     go_under(PG_TIMEOUT, elapsed);
   } else {
@@ -93,7 +49,7 @@ void Machine::on(const Progress&) {
 
 void Machine::on(const Level& level) {
   const std::uint32_t r = level.resource;
-  if (!armed() || (r != PG_CPU && !is_memory(r)) || !can_step(guard_.limit[r])) {
+  if (!acts() || (r != PG_CPU && !is_memory(r)) || !can_step(guard_.limit[r])) {
     return;
   }
   pg_limit& limit = guard_.limit[r];
@@ -121,7 +77,7 @@ void Machine::on(const Level& level) {
 
 void Machine::on(const KernelActed& acted) {
   const std::uint32_t r = acted.resource;
-  if (!armed() || !is_memory(r) || !can_step(guard_.limit[r])) {
+  if (!acts() || !is_memory(r) || !can_step(guard_.limit[r])) {
     return;
   }
   pg_limit& limit = guard_.limit[r];
@@ -175,6 +131,9 @@ void Machine::on(const SetLimit& set) {
   if (added) {
     limit.phase = PG_LIMIT_WAITING;
   }
+  if (armed()) {
+    emit(make_event(guard_, PG_EVENT_CHANGED, r, now_));
+  }
   if (!armed() || !can_step(limit)) {
     return;
   }
@@ -189,153 +148,87 @@ void Machine::on(const SetLimit& set) {
   take_due();
 }
 
-void Machine::to_foot(std::uint32_t resource) {
-  pg_limit& limit = guard_.limit[resource];
-  limit.phase = PG_LIMIT_WAITING;
-  limit.over_since_ns = 0;
-  limit.next_step = 0;
-  limit.due_ns = resource == PG_TIMEOUT ? saturating_add(limit.base, limit.limit) : 0;
-}
-
-void Machine::go_over(std::uint32_t resource, Ns over_since, std::uint64_t observed) {
-  pg_limit& limit = guard_.limit[resource];
-  limit.phase = PG_LIMIT_OVER;
-  limit.over_since_ns = over_since;
-  limit.observed = observed;
-  limit.due_ns = saturating_add(over_since, is_memory(resource) ? limit.grace_ns : 0);
-  pg_event event = make_event(guard_, PG_EVENT_OVER, resource, now_);
-  event.observed = observed;
-  event.due_ns = limit.due_ns;
-  emit(event);
-}
-
-void Machine::go_under(std::uint32_t resource, std::uint64_t observed) {
-  to_foot(resource);
-  pg_event event = make_event(guard_, PG_EVENT_BACK_UNDER, resource, now_);
-  event.observed = observed;
-  emit(event);
-}
-
-void Machine::take_due() {
-  if (!armed() || guard_.step_result == PG_RESULT_INTENT) {
+void Machine::on(const Pause& pause) {
+  if (!acts()) {
     return;
   }
-  for (;;) {
-    const std::uint32_t r = earliest_due();
-    if (r == PG_RESOURCES) {
-      return;
-    }
-    if (!merges(r)) {
-      begin(r, now_, PG_BY_CONTROLLER, 0);
-      return;
-    }
-    merge(r);
-  }
+  guard_.paused_ns = now_;
+  guard_.paused_cpu_ns = pause.cpu_ns;
+  guard_.flags |= PG_GUARD_PAUSED;
+  emit(make_event(guard_, PG_EVENT_PAUSED, PG_RESOURCES, now_));
 }
 
-// The limit whose step is the longest overdue; PG_RESOURCES if none is due.
-std::uint32_t Machine::earliest_due() const {
-  std::uint32_t first = PG_RESOURCES;
-  Ns first_due = now_;
+void Machine::on(const Resume& resume) {
+  if (!armed() || guard_.paused_ns == 0) {
+    return;
+  }
+  const Ns stood = saturating_sub(now_, guard_.paused_ns);
+  guard_.limit[PG_TIMEOUT].base = saturating_add(guard_.limit[PG_TIMEOUT].base, stood);
+  guard_.limit[PG_CPU].base += saturating_sub(resume.cpu_ns, guard_.paused_cpu_ns);
   for (std::uint32_t r = 0; r < PG_RESOURCES; ++r) {
-    const pg_limit& limit = guard_.limit[r];
-    if (!can_step(limit) || limit.due_ns == 0 || limit.due_ns > first_due) {
-      continue;
-    }
-    if (first == PG_RESOURCES || limit.due_ns < first_due) {
-      first = r;
-      first_due = limit.due_ns;
+    pg_limit& limit = guard_.limit[r];
+    if (limit.phase == PG_LIMIT_OVER && is_memory(r)) {
+      to_foot(r);  // its grace begins anew if the level is still over
+    } else if (can_step(limit) && limit.due_ns != 0) {
+      limit.due_ns = saturating_add(limit.due_ns, stood);
     }
   }
-  return first;
+  guard_.paused_ns = 0;
+  guard_.flags &= ~static_cast<std::uint32_t>(PG_GUARD_PAUSED);
+  emit(make_event(guard_, PG_EVENT_RESUMED, PG_RESOURCES, now_));
 }
 
-// Did another limit send just this signal just now?
-bool Machine::merges(std::uint32_t resource) const {
-  const pg_step& step = guard_.ladder[guard_.limit[resource].next_step];
-  return step.action == PG_ACTION_SIGNAL && guard_.last_signal == step.signal &&
-         guard_.step_resource != resource &&
-         saturating_sub(now_, guard_.last_signal_ns) <= kMergeSignals;
-}
-
-void Machine::merge(std::uint32_t resource) {
-  const std::uint32_t index = guard_.limit[resource].next_step;
-  const Ns due = guard_.limit[resource].due_ns;
-  advance(resource);
-  emit_step(resource, index, now_, due, PG_BY_CONTROLLER, PG_RESULT_MERGED, 0);
-}
-
-void Machine::begin(std::uint32_t resource, Ns at, pg_by by, std::uint32_t kernel_pid) {
-  pg_limit& limit = guard_.limit[resource];
-  const std::uint32_t index = limit.next_step;
+void Machine::on(const Adopt&) {
+  if (!armed() || guard_.step_result != PG_RESULT_INTENT) {
+    return;
+  }
+  const std::uint32_t r = guard_.step_resource;
+  const std::uint32_t index = guard_.step_index;
+  if (r >= PG_RESOURCES || index >= guard_.steps) {
+    return;
+  }
+  guard_.step_result = PG_RESULT_UNKNOWN;
+  emit_step(r, index, guard_.step_at_ns, guard_.step_at_ns, static_cast<pg_by>(guard_.step_by),
+            PG_RESULT_UNKNOWN, 0);
   const pg_step& step = guard_.ladder[index];
-  const Ns due = limit.due_ns;
-  guard_.step_resource = resource;
-  guard_.step_index = index;
-  guard_.step_result = PG_RESULT_INTENT;
-  guard_.step_by = by;
-  guard_.step_at_ns = at;
-  if (step.action == PG_ACTION_SIGNAL) {
-    guard_.last_signal = step.signal;
-    guard_.last_signal_ns = at;
+  if (step.action != PG_ACTION_SIGNAL || step.signal != kKill) {
+    return;  // twice the same signal is more than was asked for
   }
-  advance(resource);
-  actions_.push_back(TakeStep{.resource = static_cast<pg_resource>(resource),
+  guard_.step_result = PG_RESULT_INTENT;
+  guard_.step_by = PG_BY_CONTROLLER;
+  guard_.step_at_ns = now_;
+  actions_.push_back(TakeStep{.resource = static_cast<pg_resource>(r),
                               .index = index,
                               .step = step,
-                              .due_ns = due,
-                              .last = limit.phase == PG_LIMIT_DONE,
-                              .kernel_pid = kernel_pid});
+                              .due_ns = now_,
+                              .last = index + 1 == guard_.steps,
+                              .kernel_pid = 0});
 }
 
-// One step up the ladder: the step that is due counts as taken.
-void Machine::advance(std::uint32_t resource) {
-  pg_limit& limit = guard_.limit[resource];
-  const pg_step& step = guard_.ladder[limit.next_step];
-  const Ns due = limit.due_ns;
+void Machine::on(const FailsafeActed& acted) {
+  const std::uint32_t r = acted.resource;
+  if (!armed() || r >= PG_RESOURCES || !can_step(guard_.limit[r])) {
+    return;
+  }
+  pg_limit& limit = guard_.limit[r];
+  const std::uint32_t last = guard_.steps - 1;
+  const Ns due = limit.due_ns != 0 ? std::min<Ns>(limit.due_ns, acted.at_ns) : acted.at_ns;
   if (limit.next_step == 0) {
-    limit.tripped_ns = due;
+    limit.tripped_ns = acted.at_ns;
     limit.episodes++;
-    if (resource == PG_TIMEOUT) {
-      limit.observed = saturating_sub(now_, limit.base);
-    }
   }
-  limit.next_step++;
-  if (limit.next_step == guard_.steps) {
-    limit.phase = PG_LIMIT_DONE;
-    limit.due_ns = 0;
-    return;
-  }
-  const Ns wait = step.wait_ns != 0 ? step.wait_ns : limit.step_grace_ns;
-  const bool late = saturating_sub(now_, due) > wait / kGridTolerance;
-  limit.phase = PG_LIMIT_TRIPPED;
-  limit.due_ns = saturating_add(late ? now_ : due, wait);
+  limit.observed = r == PG_TIMEOUT ? saturating_sub(acted.at_ns, limit.base)
+                                   : saturating_sub(acted.value, limit.base);
+  limit.next_step = guard_.steps;
+  limit.phase = PG_LIMIT_DONE;
+  limit.due_ns = 0;
+  guard_.step_resource = r;
+  guard_.step_index = last;
+  guard_.step_result = PG_RESULT_SENT;
+  guard_.step_by = PG_BY_KERNEL;
+  guard_.step_at_ns = acted.at_ns;
+  emit_step(r, last, acted.at_ns, due, PG_BY_KERNEL, PG_RESULT_SENT, 0);
 }
-
-void Machine::end(pg_guard_phase phase, pg_event_kind kind) {
-  if (guard_.phase != kNotStarted && !armed()) {
-    return;
-  }
-  guard_.phase = phase;
-  emit(make_event(guard_, kind, PG_RESOURCES, now_));
-}
-
-void Machine::emit_step(std::uint32_t resource, std::uint32_t index, Ns at, Ns due, pg_by by,
-                        pg_result result, int error) {
-  pg_event event = make_event(guard_, PG_EVENT_STEP, resource, at);
-  const pg_limit& limit = guard_.limit[resource];
-  event.observed = resource == PG_TIMEOUT ? saturating_sub(at, limit.base) : limit.observed;
-  event.due_ns = due;
-  event.step = index;
-  event.action = guard_.ladder[index].action;
-  event.signal = guard_.ladder[index].signal;
-  event.by = by;
-  event.result = result;
-  event.error = static_cast<std::uint32_t>(error);
-  emit(event);
-}
-
-}  // namespace
 
 Actions step(pg_guard& guard, const Input& input, Ns now) {
   Machine machine(guard, now);
@@ -345,7 +238,7 @@ Actions step(pg_guard& guard, const Input& input, Ns now) {
 
 Ns next_due(const pg_guard& guard) {
   Ns first = kNever;
-  if (guard.phase != PG_GUARD_ARMED) {
+  if (guard.phase != PG_GUARD_ARMED || guard.paused_ns != 0) {
     return first;
   }
   for (const pg_limit& limit : guard.limit) {
@@ -354,6 +247,20 @@ Ns next_due(const pg_guard& guard) {
     }
   }
   return first;
+}
+
+Ns last_step_due(const pg_guard& guard, pg_resource resource) {
+  const pg_limit& limit = guard.limit[resource];
+  if (guard.phase != PG_GUARD_ARMED || guard.paused_ns != 0 || !can_step(limit) ||
+      limit.due_ns == 0) {
+    return kNever;
+  }
+  Ns due = limit.due_ns;
+  for (std::uint32_t i = limit.next_step; i + 1 < guard.steps; ++i) {
+    const Ns wait = guard.ladder[i].wait_ns;
+    due = saturating_add(due, wait != 0 ? wait : limit.step_grace_ns);
+  }
+  return due;
 }
 
 bool active(const pg_guard& guard) {

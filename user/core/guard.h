@@ -43,6 +43,8 @@ struct GuardSpec {
   Ns grace_ns = 0;       // memory limits only
   Ns step_grace_ns = 0;  // 0 = the resource's default
   Ladder ladder;
+  std::uint32_t flags = 0;  // enum pg_guard_flags: FAILSAFE, ANY_UID
+  pg_origin origin = PG_ORIGIN_LOCAL;
 };
 
 // Checked and turned into state; not started: no limit counts before the Start input. Errors: no
@@ -90,9 +92,28 @@ struct SetLimit {
   pg_resource resource;
   std::uint64_t limit;
 };
+// A paused guard takes no step, and its clocks stand still: on resuming, what passed and what CPU
+// was used meanwhile is not counted, waits go on where they were, and a level over its limit is a
+// crossing of that moment.
+struct Pause {
+  std::uint64_t cpu_ns = 0;
+};
+struct Resume {
+  std::uint64_t cpu_ns = 0;
+};
+// Another controller has died; this one goes on. A step of which only the intent is known is told
+// as such, and taken again if it is a SIGKILL.
+struct Adopt {};
+// The kernel took the last step of this limit by itself while no agent ran.
+struct FailsafeActed {
+  pg_resource resource;
+  std::uint32_t pid = 0;
+  Ns at_ns = 0;
+  std::uint64_t value = 0;  // the level now, as in Level; not for timeout
+};
 
 using Input = std::variant<Start, Tick, Progress, Level, KernelActed, StepResult, TargetGone,
-                           Release, SetLimit>;
+                           Release, SetLimit, Pause, Resume, Adopt, FailsafeActed>;
 
 // --- actions ------------------------------------------------------------------------------------
 
@@ -121,6 +142,9 @@ Actions step(pg_guard& guard, const Input& input, Ns now);
 // When the machine wants a Tick at the latest; kNever if nothing is due.
 Ns next_due(const pg_guard& guard);
 
+// When the last step of a limit will be due if nothing changes; kNever: it is not on its way there.
+Ns last_step_due(const pg_guard& guard, pg_resource resource);
+
 // True while some limit can still take a step.
 bool active(const pg_guard& guard);
 
@@ -131,5 +155,8 @@ const char* resource_name(std::uint32_t resource);  // "timeout", "cpu", "memory
 const char* result_name(std::uint32_t result);      // "sent", "failed", ...
 const char* event_name(std::uint32_t kind);         // "armed", "over", ...
 const char* by_name(std::uint32_t by);              // "controller", "kernel"
+const char* scope_name(std::uint32_t scope);        // "thread", "process", "tree", "cgroup"
+const char* phase_name(std::uint32_t phase);        // "armed", "released", "ended"
+const char* limit_phase_name(std::uint32_t phase);  // "within", "over", "tripped", "done"
 
 }  // namespace procguard::core

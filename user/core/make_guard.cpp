@@ -61,6 +61,8 @@ Result<pg_guard> make_guard(const GuardSpec& spec, std::uint64_t id) {
   guard.scope = spec.scope;
   guard.mode = spec.mode;
   guard.owner_uid = spec.owner_uid;
+  guard.flags = spec.flags;
+  guard.origin = spec.origin;
   guard.steps = static_cast<std::uint32_t>(spec.ladder.size());
   std::copy(spec.ladder.begin(), spec.ladder.end(), guard.ladder);
   for (pg_step& step : guard.ladder) {

@@ -63,6 +63,16 @@ const char* event_name(std::uint32_t kind) {
       return "target_exited";
     case PG_EVENT_DEGRADED:
       return "degraded";
+    case PG_EVENT_CHANGED:
+      return "changed";
+    case PG_EVENT_PAUSED:
+      return "paused";
+    case PG_EVENT_RESUMED:
+      return "resumed";
+    case PG_EVENT_AGENT_GAP:
+      return "agent_gap";
+    case PG_EVENT_LOST:
+      return "events_lost";
     default:
       return "unknown";
   }
@@ -74,6 +84,51 @@ const char* by_name(std::uint32_t by) {
       return "controller";
     case PG_BY_KERNEL:
       return "kernel";
+    default:
+      return "none";
+  }
+}
+
+const char* scope_name(std::uint32_t scope) {
+  switch (scope) {
+    case PG_SCOPE_THREAD:
+      return "thread";
+    case PG_SCOPE_PROCESS:
+      return "process";
+    case PG_SCOPE_TREE:
+      return "tree";
+    case PG_SCOPE_CGROUP:
+      return "cgroup";
+    default:
+      return "none";
+  }
+}
+
+const char* phase_name(std::uint32_t phase) {
+  switch (phase) {
+    case 0:
+      return "held";
+    case PG_GUARD_ARMED:
+      return "armed";
+    case PG_GUARD_RELEASED:
+      return "released";
+    case PG_GUARD_ENDED:
+      return "ended";
+    default:
+      return "unknown";
+  }
+}
+
+const char* limit_phase_name(std::uint32_t phase) {
+  switch (phase) {
+    case PG_LIMIT_WAITING:
+      return "within";
+    case PG_LIMIT_OVER:
+      return "over";
+    case PG_LIMIT_TRIPPED:
+      return "tripped";
+    case PG_LIMIT_DONE:
+      return "done";
     default:
       return "none";
   }

@@ -5,95 +5,42 @@
 
 #include "bpf/account.h"
 #include "core/event_text.h"
-#include "sys/pidfd.h"
-#include "sys/procfs.h"
+#include "engine/shared_memory.h"
 
 namespace procguard::engine {
 namespace {
 
 using kernel::Group;
 
-// The kernel writes to what we read.
-template <typename T>
-T load(const T& shared) {
-  return __atomic_load_n(&shared, __ATOMIC_SEQ_CST);
-}
-
-template <typename T>
-void store(T& shared, T value) {
-  __atomic_store_n(&shared, value, __ATOMIC_SEQ_CST);
-}
-
-std::uint64_t at_least_zero(__s64 value) {
-  return value > 0 ? static_cast<std::uint64_t>(value) : 0;
-}
-
 std::uint32_t slot_of(WatchId watch) {
   return static_cast<std::uint32_t>(watch);
 }
 
 ThresholdState state_of(const pg_threshold& threshold) {
-  return {load(threshold.over_since_ns), load(threshold.episodes), load(threshold.acted_ns),
-          load(threshold.acted_pid)};
+  ThresholdState state;
+  state.over_since_ns = load(threshold.over_since_ns);
+  state.episodes = load(threshold.episodes);
+  state.kernel_acted_ns = load(threshold.acted_ns);
+  // The kernel may signal several members of an episode; it is news once.
+  state.kernel_acted =
+      state.kernel_acted_ns != threshold.seen_acted_ns && state.episodes != threshold.seen_episode;
+  state.kernel_acted_pid = load(threshold.acted_pid);
+  state.limit = threshold.limit;
+  state.set_over_since_ns = threshold.set_over_since_ns;
+  return state;
 }
 
-const pg_membership* membership_of(const pg_process& process, WatchId watch) {
-  for (const pg_membership& member : process.member) {
-    if (member.watch == watch) {
-      return &member;
-    }
-  }
-  return nullptr;
+// Puts a limit in force; the level is compared by the caller.
+void put(pg_threshold& threshold, std::uint64_t limit, std::uint32_t signal) {
+  store(threshold.signal, static_cast<__u32>(signal));
+  store(threshold.limit, static_cast<__u64>(limit));
 }
 
-// Adds the process if it is a live member.
-bool add_member(const pg_process& process, const pg_watch& watch, std::vector<Member>& members) {
-  const pg_membership* mine = membership_of(process, watch.id);
-  if (mine == nullptr || (process.flags & PG_PROCESS_ENDED) != 0) {
-    return false;
-  }
-  // The programs enter no kernel threads.
-  Member member{static_cast<pid_t>(process.tgid), process.start_ns, true, {false, false}};
-  for (int i = 0; i < 2; i++) {
-    std::uint64_t episode = load(watch.memory[i].episodes);
-    member.kernel_signalled[i] = episode != 0 && mine->acted_episode[i] == episode;
-  }
-  members.push_back(member);
-  return true;
-}
-
-// The letter /proc/PID/stat would show.
-char state_letter(const pg_thread& thread) {
-  if (thread.off_since_ns == 0 || thread.off_state == PG_OFF_RUNNABLE) {
-    return 'R';
-  }
-  constexpr char kLetters[PG_BLOCKED_STATES] = {'S', 'D', 'T'};
-  return kLetters[thread.off_state % PG_BLOCKED_STATES];
-}
-
-std::string text_of(const char (&comm)[PG_COMM_LEN]) {
-  return {comm, ::strnlen(comm, sizeof(comm))};
-}
-
-// What the thread is called now. The entry has its name from when it was made, and threads are
-// named by themselves after that.
-std::string present_comm(const pg_thread& thread) {
-  auto stat =
-      sys::ProcRoot().thread_stat(static_cast<pid_t>(thread.tgid), static_cast<pid_t>(thread.tid));
-  return stat ? stat->comm : text_of(thread.comm);
-}
-
-void add(pg_usage& sum, const pg_usage& part) {
-  sum.cpu_ns += part.cpu_ns;
-  sum.runnable_wait_ns += part.runnable_wait_ns;
-  sum.voluntary_switches += part.voluntary_switches;
-  sum.involuntary_switches += part.involuntary_switches;
-  for (int i = 0; i < PG_BLOCKED_STATES; i++) {
-    sum.blocked_ns[i] += part.blocked_ns[i];
-  }
-  for (int i = 0; i < PG_RSS_PARTS; i++) {
-    sum.grown_bytes[i] += part.grown_bytes[i];
-    sum.shrunk_bytes[i] += part.shrunk_bytes[i];
+// Compares the level with a limit that may have been put in force just now.
+void compare(pg_threshold& threshold, const __s64& level, core::Ns now, bool changed) {
+  pg_threshold_update(&threshold, &level, now);
+  if (changed) {
+    threshold.set_over_since_ns = load(threshold.over_since_ns);
   }
 }
 
@@ -103,6 +50,12 @@ pg_enrol enrol_request(WatchId watch, const Target& target) {
   request.tgid = static_cast<__u32>(target.pid);
   request.tid = static_cast<__u32>(target.tid);
   return request;
+}
+
+// The one process that is asked for; 0: it may be many.
+std::uint32_t only_of(const Target& target) {
+  const bool one = target.scope == PG_SCOPE_THREAD || target.scope == PG_SCOPE_PROCESS;
+  return one ? static_cast<std::uint32_t>(target.pid) : 0;
 }
 
 }  // namespace
@@ -122,19 +75,36 @@ Result<std::unique_ptr<BpfSource>> BpfSource::over(const core::Clock& clock,
                                                    std::unique_ptr<kernel::Programs> programs,
                                                    bool account_memory, bool account_time) {
   std::unique_ptr<BpfSource> source(new BpfSource(clock, std::move(programs)));
+  source->account_memory_ = account_memory;
+  source->account_time_ = account_time;
+  if (auto attached = source->attach(); !attached) {
+    return attached.error();
+  }
+  return source;
+}
+
+Result<void> BpfSource::attach() {
   std::vector<Group> groups{Group::kLifecycle};
-  if (account_time) {
+  if (account_time_) {
     groups.push_back(Group::kScheduler);
   }
-  if (account_memory) {
+  if (account_memory_) {
     groups.push_back(Group::kMemory);
   }
   for (Group group : groups) {
-    if (auto attached = source->programs_->attach(group); !attached) {
+    if (auto attached = programs_->attach(group); !attached) {
       return attached.error();
     }
   }
-  return source;
+  return {};
+}
+
+void BpfSource::detach() {
+  for (const Group group :
+       {Group::kFailsafe, Group::kDoom, Group::kMemory, Group::kScheduler, Group::kLifecycle}) {
+    programs_->detach(group);
+  }
+  memory_read_.clear();
 }
 
 pg_watch* BpfSource::find(WatchId watch) {
@@ -161,7 +131,8 @@ Result<WatchId> BpfSource::allocate(const Target& target) {
     watch.cgroup_id = target.cgroup_id;
     watch.owner_uid = target.owner_uid;
     watch.flags = target.any_uid ? __u32{PG_WATCH_ANY_UID} : 0U;
-    WatchId id = (static_cast<WatchId>(++generation_) << 32U) | slot;
+    const std::uint32_t generation = ++programs_->agent().watch_generation;
+    WatchId id = (static_cast<WatchId>(generation) << 32U) | slot;
     store(watch.id, static_cast<__u64>(id));
     next_slot_ = slot + 1;
     return id;
@@ -183,7 +154,7 @@ Result<WatchId> BpfSource::watch(const Target& target) {
       return added.error();
     }
   }
-  if (auto enrolled = programs_->enrol(enrol_request(watch, target)); !enrolled) {
+  if (auto enrolled = programs_->enrol(enrol_request(watch, target), only_of(target)); !enrolled) {
     release(watch);
     return enrolled.error();
   }
@@ -207,22 +178,55 @@ Result<void> BpfSource::set_thresholds(WatchId id, const Thresholds& thresholds)
       return attached;
     }
     // What the members grew to before anybody looked. From now on their sums are kept.
-    if (auto enrolled = programs_->enrol(enrol_request(id, targets_[id])); !enrolled) {
+    const Target& target = targets_[id];
+    if (auto enrolled = programs_->enrol(enrol_request(id, target), only_of(target)); !enrolled) {
       return enrolled;
     }
     memory_read_.insert(id);
   }
+  bool changed[2];
   for (int i = 0; i < 2; i++) {
-    store(watch->memory[i].signal, static_cast<__u32>(thresholds.memory[i].kernel_signal));
-    store(watch->memory[i].limit, static_cast<__u64>(thresholds.memory[i].bytes));
+    changed[i] = watch->memory[i].limit != thresholds.memory[i].bytes;
+    put(watch->memory[i], thresholds.memory[i].bytes, thresholds.memory[i].kernel_signal);
   }
-  store(watch->cpu.limit, static_cast<__u64>(thresholds.cpu_ns));
+  const bool cpu_changed = watch->cpu.limit != thresholds.cpu_ns;
+  put(watch->cpu, thresholds.cpu_ns, 0);
   // In force; now the levels as they are. The kernel may do the same at the same time.
   core::Ns now = clock_.now();
-  pg_threshold_update(&watch->memory[0], &watch->memory_bytes, now);
-  pg_threshold_update(&watch->memory[1], &watch->memory_bytes, now);
-  pg_threshold_update(&watch->cpu, &watch->cpu_ns, now);
+  compare(watch->memory[0], watch->memory_bytes, now, changed[0]);
+  compare(watch->memory[1], watch->memory_bytes, now, changed[1]);
+  compare(watch->cpu, watch->cpu_ns, now, cpu_changed);
   return {};
+}
+
+void BpfSource::acknowledge(WatchId id, int slot, const ThresholdState& seen) {
+  if (pg_watch* watch = find(id); watch != nullptr) {
+    watch->memory[slot].seen_acted_ns = seen.kernel_acted_ns;
+    watch->memory[slot].seen_episode = seen.episodes;
+  }
+}
+
+void BpfSource::set_failsafe(WatchId id, const Failsafe& wanted) {
+  pg_watch* watch = find(id);
+  if (watch == nullptr) {
+    return;
+  }
+  pg_failsafe& failsafe = watch->failsafe;
+  failsafe.memory_grace_ns = wanted.memory_grace_ns;
+  failsafe.due_signal = wanted.due_signal;
+  failsafe.cpu_signal = wanted.cpu_signal;
+  put(failsafe.memory, wanted.memory_bytes, wanted.memory_signal);
+  pg_threshold_update(&failsafe.memory, &watch->memory_bytes, clock_.now());
+  store(failsafe.cpu_ns, static_cast<__u64>(wanted.cpu_ns));
+  store(failsafe.due_ns, static_cast<__u64>(wanted.due_ns));
+  if (wanted.due_ns != 0 || wanted.cpu_ns != 0) {
+    // Without the program the kernel takes none: the next agent does, late.
+    static_cast<void>(programs_->attach(Group::kFailsafe));
+  }
+  pg_agent& agent = programs_->agent();
+  if (wanted.due_ns != 0 && wanted.due_ns < load(agent.failsafe_next_ns)) {
+    store(agent.failsafe_next_ns, static_cast<__u64>(wanted.due_ns));
+  }
 }
 
 Result<Levels> BpfSource::levels(WatchId id) {
@@ -243,7 +247,32 @@ Result<Levels> BpfSource::levels(WatchId id) {
   levels.memory[0] = state_of(watch->memory[0]);
   levels.memory[1] = state_of(watch->memory[1]);
   levels.cpu = state_of(watch->cpu);
+  levels.failsafe_acted_ns = load(watch->failsafe.acted_ns);
+  levels.failsafe_acted_pid = watch->failsafe.acted_pid;
+  levels.failsafe_resource = watch->failsafe.acted_resource;
   return levels;
+}
+
+Result<void> BpfSource::adopt(WatchId id, const Target& target) {
+  pg_watch* watch = find(id);
+  if (watch == nullptr) {
+    return Error("adopting a watch: no such watch", ENOENT);
+  }
+  targets_[id] = target;
+  if (programs_->attached(Group::kMemory)) {
+    memory_read_.insert(id);
+  }
+  return {};
+}
+
+std::vector<WatchId> BpfSource::present() {
+  std::vector<WatchId> ids;
+  for (const pg_watch& watch : programs_->watches()) {
+    if (const WatchId id = load(watch.id); id != 0) {
+      ids.push_back(id);
+    }
+  }
+  return ids;
 }
 
 const __s64* BpfSource::memory_level(WatchId id) {
@@ -259,46 +288,6 @@ void BpfSource::take_over(WatchId id) {
   }
 }
 
-Result<std::vector<Member>> BpfSource::members(WatchId id) {
-  pg_watch* watch = find(id);
-  if (watch == nullptr) {
-    return Error("listing members: no such watch", ENOENT);
-  }
-  std::vector<Member> members;
-  // Most targets are one process: no walk, since a signal waits for this.
-  if (load(watch->processes) == 1) {
-    auto only = programs_->process(static_cast<std::uint32_t>(targets_[id].pid));
-    if (only && add_member(*only, *watch, members)) {
-      return members;
-    }
-  }
-  auto processes = programs_->processes();
-  if (!processes) {
-    return processes.error().in("listing members");
-  }
-  for (const pg_process& process : processes.value()) {
-    add_member(process, *watch, members);
-  }
-  return members;
-}
-
-// The kernel removes a process from its index while it still holds its pid. So if the entry is
-// there *after* the pidfd was opened, the pid had not been given to anybody else before.
-Result<sys::Fd> BpfSource::open_member(WatchId id, const Member& member) {
-  if (find(id) == nullptr) {
-    return Error("opening a member: no such watch", ENOENT);
-  }
-  auto pidfd = sys::open_pidfd(member.pid);
-  if (!pidfd) {
-    return pidfd;
-  }
-  auto process = programs_->process(static_cast<std::uint32_t>(member.pid));
-  if (!process || process->start_ns != member.start_ns || membership_of(*process, id) == nullptr) {
-    return Error::system("process " + std::to_string(member.pid) + " as a member", ESRCH);
-  }
-  return pidfd;
-}
-
 void BpfSource::doom(WatchId id) {
   pg_watch* watch = find(id);
   if (watch == nullptr) {
@@ -311,49 +300,29 @@ void BpfSource::doom(WatchId id) {
   __atomic_fetch_or(&watch->flags, static_cast<__u32>(PG_WATCH_DOOMED), __ATOMIC_SEQ_CST);
 }
 
-Result<Usage> BpfSource::usage(WatchId id) {
-  pg_watch* watch = find(id);
-  if (watch == nullptr) {
-    return Error("reading usage: no such watch", ENOENT);
-  }
-  auto members = this->members(id);
-  auto threads = programs_->threads();
-  if (!members || !threads) {
-    return (members ? threads.error() : members.error()).in("reading usage");
-  }
-  std::set<pid_t> pids;
-  for (const Member& member : members.value()) {
-    pids.insert(member.pid);
-  }
-  Usage usage;
-  usage.total = watch->ended;
-  core::Ns now = clock_.now();
-  for (const pg_thread& thread : threads.value()) {
-    if (thread.exiting != 0 || !pids.contains(static_cast<pid_t>(thread.tgid)) ||
-        (watch->scope == PG_SCOPE_THREAD && thread.watch != id)) {
-      continue;
-    }
-    ThreadUsage part{static_cast<pid_t>(thread.tgid), static_cast<pid_t>(thread.tid),
-                     present_comm(thread), state_letter(thread), pg_usage_now(&thread, now)};
-    add(usage.total, part.usage);
-    usage.threads.push_back(std::move(part));
-  }
-  usage.total.cpu_ns = at_least_zero(load(watch->cpu_ns));
-  if (const pg_ended_thread& ended = watch->largest; ended.tid != 0) {
-    usage.threads.push_back({static_cast<pid_t>(ended.tgid), static_cast<pid_t>(ended.tid),
-                             text_of(ended.comm), 'X', ended.usage});
-  }
-  return usage;
-}
-
-core::Ns BpfSource::exec_time(WatchId id, pid_t pid) {
-  auto process = programs_->process(static_cast<std::uint32_t>(pid));
-  const bool member = process && find(id) != nullptr && membership_of(*process, id) != nullptr;
-  return member ? process->exec_ns : 0;
-}
-
 // The memberships that still name the watch are void: its id is gone.
 void BpfSource::release(WatchId id) {
+  pg_watch* watch = find(id);
+  if (watch == nullptr) {
+    return;
+  }
+  const bool doomed = (load(watch->flags) & PG_WATCH_DOOMED) != 0;
+  free_slot(id);
+  targets_.erase(id);
+  memory_read_.erase(id);
+  if (!doomed) {
+    return;
+  }
+  for (const auto& [other, target] : targets_) {
+    const pg_watch* left = find(other);
+    if (left != nullptr && (load(left->flags) & PG_WATCH_DOOMED) != 0) {
+      return;
+    }
+  }
+  programs_->detach(Group::kDoom);
+}
+
+void BpfSource::free_slot(WatchId id) {
   pg_watch* watch = find(id);
   if (watch == nullptr) {
     return;
@@ -362,14 +331,6 @@ void BpfSource::release(WatchId id) {
     programs_->remove_cgroup(watch->cgroup_id);
   }
   store(watch->id, __u64{0});
-  targets_.erase(id);
-  memory_read_.erase(id);
-  for (const pg_watch& other : programs_->watches()) {
-    if (other.id != 0 && (other.flags & PG_WATCH_DOOMED) != 0) {
-      return;
-    }
-  }
-  programs_->detach(Group::kDoom);
 }
 
 std::vector<WatchId> BpfSource::drain() {
@@ -395,6 +356,7 @@ std::vector<WatchId> BpfSource::drain() {
 
 void BpfSource::trace(const pg_event& event) {
   programs_->trace("procguard: " + core::event_text(event));
+  programs_->tell(event);
 }
 
 }  // namespace procguard::engine

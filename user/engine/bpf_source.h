@@ -32,6 +32,17 @@ class BpfSource final : public Source {
                                                  std::unique_ptr<kernel::Programs> programs,
                                                  bool account_memory, bool account_time = true);
 
+  // A watch that an earlier process left in pinned programs. Error code ENOENT: it is not there.
+  Result<void> adopt(WatchId watch, const Target& target);
+  // The watches that are there, whoever made them.
+  std::vector<WatchId> present();
+  // Ends watches that nobody adopted.
+  void drop(WatchId watch) { free_slot(watch); }
+  // Attaches what guards need, or takes it all off again.
+  Result<void> attach();
+  void detach();
+  kernel::Programs& programs() { return *programs_; }
+
   const char* name() const override { return "bpf"; }
   const char* membership() const override { return "bpf"; }
   // Memory sums are exact; else they lag by a bounded number of pages (see doctor).
@@ -40,6 +51,8 @@ class BpfSource final : public Source {
   Result<WatchId> watch(const Target& target) override;
   Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) override;
   Result<Levels> levels(WatchId watch) override;
+  void acknowledge(WatchId watch, int slot, const ThresholdState& seen) override;
+  void set_failsafe(WatchId watch, const Failsafe& failsafe) override;
   // Where the kernel keeps Levels::memory_bytes of this watch, to be loaded atomically by any
   // thread while the watch lives; nullptr: no such watch.
   const __s64* memory_level(WatchId watch);
@@ -62,12 +75,14 @@ class BpfSource final : public Source {
 
   pg_watch* find(WatchId watch);
   Result<WatchId> allocate(const Target& target);
+  void free_slot(WatchId watch);
 
   const core::Clock& clock_;
   std::unique_ptr<kernel::Programs> programs_;
   std::map<WatchId, Target> targets_;
   std::set<WatchId> memory_read_;  // what their members had grown to was read once
-  std::uint32_t generation_ = 0;
+  bool account_memory_ = false;
+  bool account_time_ = true;
   std::size_t next_slot_ = 0;
   std::uint64_t losses_seen_ = 0;
   std::string doom_error_;

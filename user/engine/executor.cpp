@@ -13,14 +13,10 @@ bool is_group(const Target& target) {
 }
 
 // Which of Member::kernel_signalled a step is about; -1: the kernel takes no such step.
-int kernel_slot(const core::TakeStep& step) {
-  if (step.index != 0 || step.step.signal == SIGKILL) {
-    return -1;  // a second SIGKILL does no harm, a missing one does
-  }
-  if (step.resource == PG_MEMORY) {
-    return 0;
-  }
-  return step.resource == PG_MEMORY_GROWTH ? 1 : -1;
+int kernel_slot(const core::TakeStep& step, int slot) {
+  const bool memory = step.resource == PG_MEMORY || step.resource == PG_MEMORY_GROWTH;
+  // A second SIGKILL does no harm, a missing one does.
+  return step.index == 0 && step.step.signal != SIGKILL && memory ? slot : -1;
 }
 
 // A stopped target must run to act on a signal that it can catch.
@@ -84,10 +80,13 @@ struct Executor::Pass {
   }
 };
 
-Outcome Executor::take(const Target& target, WatchId watch, const core::TakeStep& step) {
+Outcome Executor::take(const Target& target, WatchId watch, const core::TakeStep& step, int slot) {
   const int signal = static_cast<int>(step.step.signal);
-  Pass pass{
-      .target = target, .watch = watch, .step = step, .signal = signal, .slot = kernel_slot(step)};
+  Pass pass{.target = target,
+            .watch = watch,
+            .step = step,
+            .signal = signal,
+            .slot = kernel_slot(step, slot)};
   if (step.step.action != PG_ACTION_SIGNAL) {
     return {.result = PG_RESULT_FAILED, .error = EOPNOTSUPP, .reached = {}, .refused = {}};
   }
@@ -132,8 +131,14 @@ bool Executor::doom(WatchId watch, const std::vector<Member>& members) {
 // Kills a doomed cgroup at one blow; true if nothing is left to do. An empty cgroup may be gone,
 // and its path another's by now.
 bool Executor::kill_whole_cgroup(const Target& target, const std::vector<Member>& members) {
-  return target.scope == PG_SCOPE_CGROUP && !members.empty() &&
+  // It spares nobody: not where each member has to be asked for.
+  const bool all = target.any_uid || !authority_;
+  return target.scope == PG_SCOPE_CGROUP && all && !members.empty() &&
          signaler_.kill_cgroup(target.cgroup_path, target.cgroup_id).ok();
+}
+
+bool Executor::may_signal(const Target& target, pid_t pid) const {
+  return target.any_uid || !authority_ || authority_(target, pid);
 }
 
 void Executor::signal_member(Pass& pass, const Member& member) {
@@ -160,7 +165,8 @@ void Executor::signal_member(Pass& pass, const Member& member) {
     pass.not_sent(pid, pidfd.error());
     return;
   }
-  if (!member.is_user_process && facts_(pid, pass.signal).kernel_thread) {
+  if ((!member.is_user_process && facts_(pid, pass.signal).kernel_thread) ||
+      !may_signal(pass.target, pid)) {
     pass.refused(pid, EPERM);
     return;
   }
@@ -208,7 +214,8 @@ Result<std::size_t> Executor::sweep(const Target& target, WatchId watch) {
       continue;
     }
     auto pidfd = source_.open_member(watch, member);
-    if (pidfd && !member.is_user_process && facts_(member.pid, SIGKILL).kernel_thread) {
+    if (pidfd && ((!member.is_user_process && facts_(member.pid, SIGKILL).kernel_thread) ||
+                  !may_signal(target, member.pid))) {
       continue;
     }
     auto killed = pidfd ? signaler_.send(pidfd->get(), SIGKILL) : Result<void>(pidfd.error());

@@ -36,17 +36,28 @@ struct ProcessFacts {
   bool frozen_or_traced = false;
 };
 using FactsReader = std::function<ProcessFacts(pid_t pid, int signal)>;
+// kill(2)'s rule for the target's owner, for a controller that may signal more than the owner may.
+// A process that becomes another user's right after the answer gets what it would have got from the
+// owner's own kill(2) just before.
+using Authority = std::function<bool(const Target& target, pid_t pid)>;
 
 class Executor {
  public:
   // `self`: the process that must never be a target.
-  Executor(Source& source, Signaler& signaler, FactsReader facts, pid_t self)
-      : source_(source), signaler_(signaler), facts_(std::move(facts)), self_(self) {}
+  // `authority`: none where the kernel asks the right questions, since the controller is the owner.
+  Executor(Source& source, Signaler& signaler, FactsReader facts, pid_t self,
+           Authority authority = {})
+      : source_(source),
+        signaler_(signaler),
+        facts_(std::move(facts)),
+        self_(self),
+        authority_(std::move(authority)) {}
 
   // Results: sent if anybody got it; pending if all who did are frozen or traced; else, in this
   // order: ignored, refused, failed, gone. SIGKILL on a tree or cgroup marks the watch as doomed
-  // first. It is one pass: the caller comes back with sweep() until no member lives.
-  Outcome take(const Target& target, WatchId watch, const core::TakeStep& step);
+  // first. It is one pass: the caller comes back with sweep() until no member lives. `slot`: which
+  // of Thresholds::memory compares with the limit that the step is about; -1: none.
+  Outcome take(const Target& target, WatchId watch, const core::TakeStep& step, int slot);
 
   // Kills what is left of a doomed tree or cgroup; number of members that were still alive and may
   // be killed (one that kill(2) refuses would be swept for ever).
@@ -58,6 +69,7 @@ class Executor {
   bool is_protected(pid_t pid) const { return pid <= 1 || pid == self_; }
   bool doom(WatchId watch, const std::vector<Member>& members);
   bool kill_whole_cgroup(const Target& target, const std::vector<Member>& members);
+  bool may_signal(const Target& target, pid_t pid) const;
   void signal_member(Pass& pass, const Member& member);
   void note_sent(Pass& pass, pid_t pid);
 
@@ -65,6 +77,7 @@ class Executor {
   Signaler& signaler_;
   FactsReader facts_;
   pid_t self_;
+  Authority authority_;
 };
 
 }  // namespace procguard::engine

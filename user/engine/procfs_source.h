@@ -35,6 +35,8 @@ class ProcfsSource final : public Source {
   Result<WatchId> watch(const Target& target) override;
   Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) override;
   Result<Levels> levels(WatchId watch) override;
+  void acknowledge(WatchId, int, const ThresholdState&) override {}
+  void set_failsafe(WatchId, const Failsafe&) override {}
   void take_over(WatchId) override {}
   Result<std::vector<Member>> members(WatchId watch) override;
   Result<sys::Fd> open_member(WatchId watch, const Member& member) override;

@@ -29,7 +29,8 @@ struct Target {
   std::string cgroup_path;
   std::uint64_t cgroup_id = 0;
   std::uint32_t owner_uid = 0;
-  bool any_uid = false;  // the owner may signal whom it likes (CAP_KILL)
+  bool any_uid = false;        // the owner may signal whom it likes (CAP_KILL)
+  std::uint64_t start_ns = 0;  // of `pid`, by the source; set by who watches
 };
 
 // The limits in force on a watch; 0 = none. `kernel_signal`: where it can, the kernel sends this
@@ -43,11 +44,28 @@ struct Thresholds {
   std::uint64_t cpu_ns = 0;  // absolute: compared with Levels::cpu_ns
 };
 
+// The last step that the kernel takes by itself while no agent runs; 0 = none. `memory_bytes`,
+// `cpu_ns`: as in Thresholds. Each with its signal.
+struct Failsafe {
+  std::uint64_t memory_bytes = 0;
+  core::Ns memory_grace_ns = 0;
+  std::uint64_t cpu_ns = 0;
+  core::Ns due_ns = 0;  // CLOCK_MONOTONIC
+  std::uint32_t memory_signal = 0;
+  std::uint32_t cpu_signal = 0;
+  std::uint32_t due_signal = 0;
+
+  bool operator==(const Failsafe&) const = default;
+};
+
 struct ThresholdState {
   core::Ns over_since_ns = 0;  // 0 = not over
   std::uint64_t episodes = 0;
   core::Ns kernel_acted_ns = 0;  // 0 = the kernel sent nothing (in any episode)
   std::uint32_t kernel_acted_pid = 0;
+  bool kernel_acted = false;       // and that is news: see acknowledge()
+  std::uint64_t limit = 0;         // what is in force
+  core::Ns set_over_since_ns = 0;  // over_since_ns right after it was put in force
 };
 
 struct Levels {
@@ -61,6 +79,10 @@ struct Levels {
   bool degraded = false;  // members may be missing
   ThresholdState memory[2];
   ThresholdState cpu;
+  // The failsafe step that the kernel took; failsafe_acted_ns 0: none.
+  core::Ns failsafe_acted_ns = 0;
+  std::uint32_t failsafe_acted_pid = 0;
+  std::uint32_t failsafe_resource = 0;
 };
 
 // A live member. (pid, start_ns) names it; only open_member() makes it something to signal.
@@ -98,6 +120,10 @@ class Source {
   // Puts thresholds in force, then compares the levels: already over counts as a crossing now.
   virtual Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) = 0;
   virtual Result<Levels> levels(WatchId watch) = 0;
+  // What was read of this memory threshold is known: a kernel step of its episode is news no more.
+  virtual void acknowledge(WatchId watch, int slot, const ThresholdState& seen) = 0;
+  // Nothing where the source cannot act by itself.
+  virtual void set_failsafe(WatchId watch, const Failsafe& failsafe) = 0;
   // Takes the present episodes over from the kernel: it sends no further first step in them.
   virtual void take_over(WatchId watch) = 0;
 

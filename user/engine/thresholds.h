@@ -1,23 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which thresholds a guard wants to be in force on its watch. Pure.
+// From the limits of all guards on one watch to what the watch compares: two memory thresholds and
+// one of CPU time, whatever the number of guards. Pure.
 #pragma once
 
-#include "bpf/contract.h"
+#include <cstdint>
+#include <vector>
+
+#include "core/guard.h"
 #include "engine/source.h"
 
 namespace procguard::engine {
 
-// Thresholds::memory by slot.
+// The memory limits by the slot of Thresholds::memory they take where no other guard wants it.
 inline constexpr pg_resource kMemorySlots[2] = {PG_MEMORY, PG_MEMORY_GROWTH};
 
-// For a guard that has begun: its limits with their bases. A limit that is through with its ladder
-// has none any more: the kernel must not take first steps for it. The kernel may take the first
-// step where it is a signal, nothing has to be waited for, and the guard enforces.
-Thresholds thresholds_of(const pg_guard& guard);
+// What guards want of a watch.
+struct Demand {
+  struct Memory {
+    std::uint64_t guard = 0;
+    int slot = 0;  // the one it would take
+    std::uint64_t bytes = 0;
+    std::uint32_t kernel_signal = 0;
+    bool over = false;  // by the guard's own state
+  };
+  std::vector<Memory> memory;
+  std::uint64_t cpu_ns = 0;  // the lowest that is not reached; 0: none
+};
 
-bool same(const Thresholds& a, const Thresholds& b);
+// Adds the limits of a guard that is in force; nothing for one that is not.
+void add_demand(const pg_guard& guard, Demand& demand);
 
-// Does a limit compare with what a source reads (cpu, memory, memory_growth)?
+// Up to two different memory limits have a slot each and keep it. Of more, those nearest to the
+// level are in force: the lowest that it may still cross and the highest that it is over; the
+// caller comes again after each crossing.
+Thresholds choose(const Demand& demand, std::uint64_t level, const Thresholds& in_force);
+
+bool same(const Thresholds& one, const Thresholds& other);
+
+// The limit as the watch's level is compared with it: the guard's base added.
+std::uint64_t bound(const pg_limit& limit);
+// A limit whose ladder still has steps.
+bool in_force(const pg_limit& limit);
+
+// The guard has a limit on a level that is in force: CPU or memory.
 bool has_levels(const pg_guard& guard);
+
+// Makes `failsafe` what the nearest of the guards want that ask for it: call it for each.
+void add_failsafe(const pg_guard& guard, Failsafe& failsafe);
 
 }  // namespace procguard::engine

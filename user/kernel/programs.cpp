@@ -6,92 +6,75 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
 #include <ctime>
 
 #include "kernel/decode.h"
 #include "kernel/map.h"
-#include "kernel/skeleton.h"
-#include "procguard.skel.h"
+#include "kernel/mapping.h"
+#include "kernel/shared.h"
 #include "sys/fd.h"
 
 namespace procguard::kernel {
 namespace {
 
-// libbpf's last warning, to say more than an errno does. Only set while load() runs.
-thread_local std::string* warning = nullptr;
-
-int keep_warning(enum libbpf_print_level level, const char* format, va_list args) {
-  if (level == LIBBPF_WARN && warning != nullptr && warning->empty()) {
-    std::array<char, 512> text{};
-    std::vsnprintf(text.data(), text.size(), format, args);
-    *warning = text.data();
-    while (!warning->empty() && warning->back() == '\n') {
-      warning->pop_back();
-    }
-  }
-  return 0;
-}
-
-// A mapping of one BPF array map.
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (data_ != nullptr) {
-      ::munmap(data_, size_);
-    }
-  }
-
-  Result<void> map(int fd, std::size_t bytes, int protection) {
-    auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    size_ = (bytes + page - 1) / page * page;
-    void* data = ::mmap(nullptr, size_, protection, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-      return Error::system("mapping a BPF array", errno);
-    }
-    data_ = data;
-    return {};
-  }
-
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-  std::size_t size_ = 0;
+struct ProgramRow {
+  const char* name;
+  Group group;
+};
+constexpr ProgramRow kPrograms[] = {
+    {"pg_task_newtask", Group::kLifecycle},
+    {"pg_sched_process_exec", Group::kLifecycle},
+    {"pg_sched_process_exit", Group::kLifecycle},
+    {"pg_cgroup_attach_task", Group::kLifecycle},
+    {"pg_sched_switch", Group::kScheduler},
+    {"pg_sched_stat_runtime", Group::kScheduler},
+    {"pg_rss_stat", Group::kMemory},
+    {"pg_sys_exit", Group::kDoom},
+    {"pg_failsafe_switch", Group::kFailsafe},
+    {"pg_failsafe_tick", Group::kFailsafe},
 };
 
 // A slot of a BPF array map is its value rounded up to 8 bytes; pg_watch is a multiple of it, so a
 // mapped array of them is an array.
 static_assert(sizeof(pg_watch) % 8 == 0);
 
-class LoadedPrograms final : public Programs {
+Result<std::uint32_t> entries_of(int map) {
+  bpf_map_info info{};
+  __u32 length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(map, &info, &length) != 0) {
+    return Error::system("asking about a BPF map", errno);
+  }
+  return info.max_entries;
+}
+
+class ProgramsOverObjects final : public Programs {
  public:
-  explicit LoadedPrograms(Skeleton<procguard_bpf> skeleton) : skeleton_(std::move(skeleton)) {}
-  ~LoadedPrograms() override { ring_buffer__free(ring_); }
-  LoadedPrograms(const LoadedPrograms&) = delete;
-  LoadedPrograms& operator=(const LoadedPrograms&) = delete;
+  explicit ProgramsOverObjects(Objects objects) : objects_(std::move(objects)) {}
+  ~ProgramsOverObjects() override { ring_buffer__free(ring_); }
+  ProgramsOverObjects(const ProgramsOverObjects&) = delete;
+  ProgramsOverObjects& operator=(const ProgramsOverObjects&) = delete;
 
-  Result<void> prepare(const LoadOptions& options);
-  Result<void> load() { return skeleton_.load(); }
-  Result<void> finish(const LoadOptions& options);
+  Result<void> map_all();
+  Result<void> learn_cpu_offsets();
+  void adopt_links(const std::string& dir);
 
+  Result<void> pin(const std::string& dir) override;
   Result<void> attach(Group group) override;
-  void detach(Group group) override { links_[static_cast<std::size_t>(group)].clear(); }
-  bool exact_sums() const override { return skeleton_->bss->pg_exact_sums != 0; }
+  void detach(Group group) override;
+  bool attached(Group group) const override { return !links_of(group).empty(); }
+  bool exact_sums() const override { return *shared_.exact_sums != 0; }
   std::span<pg_watch> watches() override {
     return {static_cast<pg_watch*>(watches_.data()), watch_count_};
   }
+  pg_agent& agent() override { return *shared_.agent; }
   const pg_losses& losses() const override {
     return *static_cast<const pg_losses*>(losses_.data());
   }
-  Result<void> enrol(pg_enrol request) override;
+  Result<void> enrol(pg_enrol request, std::uint32_t only) override;
   Result<void> add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) override;
   void remove_cgroup(std::uint64_t cgroup_id) override;
   std::optional<pg_process> process(std::uint32_t tgid) const override {
@@ -99,68 +82,66 @@ class LoadedPrograms final : public Programs {
   }
   Result<std::vector<pg_process>> processes() const override { return process_map().values(); }
   Result<std::vector<pg_thread>> threads() const override {
-    return HashView<__u32, pg_thread>(bpf_map__fd(skeleton_->maps.threads)).values();
+    return HashView<__u32, pg_thread>(objects_.map("threads")).values();
   }
   int ring_fd() const override { return ring_buffer__epoll_fd(ring_); }
   std::size_t consume(const std::function<void(const pg_edge&)>& handler) override;
   void trace(std::string_view line) override;
+  void tell(const pg_event& event) override;
   void publish(const pg_guard& guard) override;
+  Result<std::vector<pg_guard>> guards() const override {
+    return HashView<__u64, pg_guard>(objects_.map("guards")).values();
+  }
+  void put_labels(std::uint64_t guard, std::string_view text) override;
+  std::string labels(std::uint64_t guard) const override;
 
  private:
-  struct Unlink {
-    void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-  };
-  using Link = std::unique_ptr<bpf_link, Unlink>;
+  using Links = std::map<std::string, sys::Fd>;  // by program
 
   HashView<__u32, pg_process> process_map() const {
-    return HashView<__u32, pg_process>(bpf_map__fd(skeleton_->maps.processes));
+    return HashView<__u32, pg_process>(objects_.map("processes"));
   }
-  std::vector<bpf_program*> programs_of(Group group) const;
-  Result<void> learn_cpu_offsets();
+  Links& links_of(Group group) { return links_[static_cast<std::size_t>(group)]; }
+  const Links& links_of(Group group) const { return links_[static_cast<std::size_t>(group)]; }
+  Result<sys::Fd> enrol_link(std::uint32_t only);
+  Result<void> enrol_pass(int link);
 
-  Skeleton<procguard_bpf> skeleton_;
-  std::array<std::vector<Link>, kGroups> links_;
+  Objects objects_;
+  std::string pins_;  // empty: nothing is pinned
+  std::array<Links, kGroups> links_;
   Mapping watches_;
   std::size_t watch_count_ = 0;
   Mapping losses_;
+  Mapping globals_;
+  SharedGlobals shared_;
+  sys::Fd enrol_all_;  // the iterator over all tasks
   ring_buffer* ring_ = nullptr;
   const std::function<void(const pg_edge&)>* handler_ = nullptr;
   std::size_t malformed_ = 0;
 };
 
-// Between open and load: what this kernel is like, and what is wanted.
-Result<void> LoadedPrograms::prepare(const LoadOptions& options) {
-  int cpus = libbpf_num_possible_cpus();
-  if (cpus < 1) {
-    return Error::system("counting CPUs", -cpus);
+// The mappings and the ring.
+Result<void> ProgramsOverObjects::map_all() {
+  const auto count = entries_of(objects_.map("watches"));
+  if (!count) {
+    return count.error();
   }
-  auto* constants = skeleton_->rodata;
-  constants->pg_cpus = static_cast<__u32>(cpus);
-  constants->pg_page_bytes = static_cast<__u32>(::sysconf(_SC_PAGESIZE));
-  constants->pg_with_cgroups = options.cgroups ? 1 : 0;
-  auto& maps = skeleton_->maps;
-  bpf_map__set_max_entries(maps.watches, options.watches);
-  bpf_map__set_max_entries(maps.processes, options.processes);
-  bpf_map__set_max_entries(maps.threads, options.threads);
-  bpf_program__set_autoload(skeleton_->progs.pg_cgroup_attach_task, options.cgroups);
-  bpf_program__set_autoload(skeleton_->progs.pg_rss_stat, options.memory);
-  return {};
-}
-
-// After load: the mappings, the ring, the per-CPU offsets.
-Result<void> LoadedPrograms::finish(const LoadOptions& options) {
-  watch_count_ = options.watches;
-  if (auto mapped = watches_.map(bpf_map__fd(skeleton_->maps.watches),
-                                 sizeof(pg_watch) * options.watches, PROT_READ | PROT_WRITE);
+  watch_count_ = count.value();
+  if (auto mapped = watches_.map(objects_.map("watches"), sizeof(pg_watch) * watch_count_,
+                                 PROT_READ | PROT_WRITE);
       !mapped) {
     return mapped;
   }
-  if (auto mapped = losses_.map(bpf_map__fd(skeleton_->maps.losses), sizeof(pg_losses), PROT_READ);
+  if (auto mapped = losses_.map(objects_.map("losses"), sizeof(pg_losses), PROT_READ); !mapped) {
+    return mapped;
+  }
+  if (auto mapped = globals_.map(objects_.map("shared"), shared_bytes(), PROT_READ | PROT_WRITE);
       !mapped) {
     return mapped;
   }
+  shared_ = shared_globals(globals_.data());
   auto on_record = [](void* self, void* data, size_t size) -> int {
-    auto* programs = static_cast<LoadedPrograms*>(self);
+    auto* programs = static_cast<ProgramsOverObjects*>(self);
     if (auto edge = decode_edge(data, size); edge && programs->handler_ != nullptr) {
       (*programs->handler_)(*edge);
     } else {
@@ -168,67 +149,113 @@ Result<void> LoadedPrograms::finish(const LoadOptions& options) {
     }
     return 0;
   };
-  ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.edges), on_record, this, nullptr);
+  ring_ = ring_buffer__new(objects_.map("edges"), on_record, this, nullptr);
   if (ring_ == nullptr) {
     return Error::system("opening the ring buffer", errno);
   }
-  return learn_cpu_offsets();
+  return {};
 }
 
-Result<void> LoadedPrograms::learn_cpu_offsets() {
+Result<void> ProgramsOverObjects::learn_cpu_offsets() {
   LIBBPF_OPTS(bpf_test_run_opts, options);
-  int fd = bpf_program__fd(skeleton_->progs.pg_learn_cpu_offsets);
   // A program that answers "no" is no error: sums are inexact then, and exact_sums() says so.
-  if (bpf_prog_test_run_opts(fd, &options) != 0) {
+  if (bpf_prog_test_run_opts(objects_.program("pg_learn_cpu_offsets"), &options) != 0) {
     return Error::system("running pg_learn_cpu_offsets", errno);
   }
   return {};
 }
 
-std::vector<bpf_program*> LoadedPrograms::programs_of(Group group) const {
-  const auto& programs = skeleton_->progs;
-  switch (group) {
-    case Group::kLifecycle: {
-      std::vector<bpf_program*> all{programs.pg_task_newtask, programs.pg_sched_process_exec,
-                                    programs.pg_sched_process_exit};
-      if (bpf_program__autoload(programs.pg_cgroup_attach_task)) {
-        all.push_back(programs.pg_cgroup_attach_task);
-      }
-      return all;
+Result<void> ProgramsOverObjects::pin(const std::string& dir) {
+  if (auto pinned = objects_.pin(dir); !pinned) {
+    return pinned;
+  }
+  pins_ = dir;
+  return {};
+}
+
+void ProgramsOverObjects::adopt_links(const std::string& dir) {
+  pins_ = dir;
+  for (const ProgramRow& row : kPrograms) {
+    if (sys::Fd link(bpf_obj_get(link_path(dir, row.name).c_str())); link) {
+      links_of(row.group)[row.name] = std::move(link);
     }
-    case Group::kScheduler:
-      return {programs.pg_sched_switch, programs.pg_sched_stat_runtime};
-    case Group::kMemory:
-      return {programs.pg_rss_stat};
-    case Group::kDoom:
-      return {programs.pg_sys_exit};
+  }
+}
+
+// Also completes a group of which an earlier process attached a part.
+Result<void> ProgramsOverObjects::attach(Group group) {
+  Links& links = links_of(group);
+  for (const ProgramRow& row : kPrograms) {
+    const int program = objects_.program(row.name);
+    if (row.group != group || program < 0 || links.contains(row.name)) {
+      continue;
+    }
+    sys::Fd link(bpf_raw_tracepoint_open(nullptr, program));
+    const int code = errno;
+    if (link && !pins_.empty() &&
+        bpf_obj_pin(link.get(), link_path(pins_, row.name).c_str()) != 0) {
+      link.reset();
+    }
+    if (!link) {
+      detach(group);
+      return Error::system(std::string("attaching ") + row.name, code);
+    }
+    links[row.name] = std::move(link);
+  }
+  if (links.empty()) {
+    return Error::system("attaching programs that were not loaded", ENOENT);
   }
   return {};
 }
 
-Result<void> LoadedPrograms::attach(Group group) {
-  auto& links = links_[static_cast<std::size_t>(group)];
-  if (!links.empty()) {
-    return {};
-  }
-  for (bpf_program* program : programs_of(group)) {
-    Link link(bpf_program__attach(program));
-    if (link == nullptr) {
-      int code = errno;
-      links.clear();
-      return Error::system(std::string("attaching ") + bpf_program__name(program), code);
+void ProgramsOverObjects::detach(Group group) {
+  for (const auto& [program, link] : links_of(group)) {
+    if (!pins_.empty()) {
+      ::unlink(link_path(pins_, program).c_str());
     }
-    links.push_back(std::move(link));
   }
-  return {};
+  links_of(group).clear();
 }
 
-Result<void> LoadedPrograms::enrol(pg_enrol request) {
-  auto& shared = skeleton_->bss->pg_enrol_request;
-  Link link(bpf_program__attach_iter(skeleton_->progs.pg_enrol_tasks, nullptr));
-  if (link == nullptr) {
+// The iterator's link: over all tasks, or over one (6.1, f0d74c4da1f0).
+Result<sys::Fd> ProgramsOverObjects::enrol_link(std::uint32_t only) {
+  bpf_iter_link_info about{};
+  about.task.tid = only;
+  LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = only == 0 ? nullptr : &about,
+              .iter_info_len = only == 0 ? 0U : static_cast<__u32>(sizeof(about)));
+  sys::Fd link(bpf_link_create(objects_.program("pg_enrol_tasks"), 0, BPF_TRACE_ITER, &options));
+  if (!link) {
     return Error::system("attaching pg_enrol_tasks", errno);
   }
+  return link;
+}
+
+Result<void> ProgramsOverObjects::enrol_pass(int link) {
+  const sys::Fd pass(bpf_iter_create(link));
+  std::array<char, 16> nothing{};
+  if (!pass) {
+    return Error::system("starting the task iterator", errno);
+  }
+  // The program writes nothing: one read runs it to its end.
+  while (::read(pass.get(), nothing.data(), nothing.size()) < 0) {
+    if (errno != EAGAIN && errno != EINTR) {
+      return Error::system("iterating over tasks", errno);
+    }
+  }
+  return {};
+}
+
+Result<void> ProgramsOverObjects::enrol(pg_enrol request, std::uint32_t only) {
+  pg_enrol& shared = *shared_.enrol_request;
+  sys::Fd own;
+  if (only != 0 || !enrol_all_) {
+    auto link = enrol_link(only);
+    if (!link) {
+      return link.error();
+    }
+    (only != 0 ? own : enrol_all_) = std::move(link).value();
+  }
+  const int link = only != 0 ? own.get() : enrol_all_.get();
   for (int passes = 0; passes == 0 || shared.enrolled > 0; ++passes) {
     // Whom the last passes waited for is being made, perhaps by a thread that waits for our CPU.
     if (passes > 1) {
@@ -237,39 +264,32 @@ Result<void> LoadedPrograms::enrol(pg_enrol request) {
     }
     request.enrolled = 0;
     shared = request;
-    sys::Fd pass(bpf_iter_create(bpf_link__fd(link.get())));
-    std::array<char, 16> nothing{};
-    if (!pass) {
-      return Error::system("starting the task iterator", errno);
-    }
-    // The program writes nothing: one read runs it to its end.
-    while (::read(pass.get(), nothing.data(), nothing.size()) < 0) {
-      if (errno != EAGAIN && errno != EINTR) {
-        return Error::system("iterating over tasks", errno);
-      }
+    if (auto passed = enrol_pass(link); !passed) {
+      return passed;
     }
   }
   return {};
 }
 
-Result<void> LoadedPrograms::add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) {
-  HashView<__u64, __u64> map(bpf_map__fd(skeleton_->maps.cgroups));
+Result<void> ProgramsOverObjects::add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) {
+  const HashView<__u64, __u64> map(objects_.map("cgroups"));
+  const bool known = map.find(cgroup_id).has_value();
   if (auto put = map.put(cgroup_id, watch); !put) {
     return put.error().in("watching cgroup id " + std::to_string(cgroup_id));
   }
-  skeleton_->bss->pg_cgroup_watches++;
+  *shared_.cgroup_watches += known ? 0 : 1;
   return {};
 }
 
-void LoadedPrograms::remove_cgroup(std::uint64_t cgroup_id) {
-  HashView<__u64, __u64> map(bpf_map__fd(skeleton_->maps.cgroups));
+void ProgramsOverObjects::remove_cgroup(std::uint64_t cgroup_id) {
+  const HashView<__u64, __u64> map(objects_.map("cgroups"));
   if (map.find(cgroup_id)) {
-    skeleton_->bss->pg_cgroup_watches--;
+    *shared_.cgroup_watches -= 1;
     map.erase(cgroup_id);
   }
 }
 
-std::size_t LoadedPrograms::consume(const std::function<void(const pg_edge&)>& handler) {
+std::size_t ProgramsOverObjects::consume(const std::function<void(const pg_edge&)>& handler) {
   handler_ = &handler;
   malformed_ = 0;
   ring_buffer__consume(ring_);
@@ -277,49 +297,75 @@ std::size_t LoadedPrograms::consume(const std::function<void(const pg_edge&)>& h
   return malformed_;
 }
 
-void LoadedPrograms::trace(std::string_view text) {
+void ProgramsOverObjects::trace(std::string_view text) {
   pg_trace_line line{};
   std::memcpy(line.text, text.data(), std::min(text.size(), sizeof(line.text) - 1));
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &line, .ctx_size_in = sizeof(line));
   // Nobody depends on the trace pipe: a failure to write there must not disturb guarding.
-  bpf_prog_test_run_opts(bpf_program__fd(skeleton_->progs.pg_trace_event), &options);
+  bpf_prog_test_run_opts(objects_.program("pg_trace_event"), &options);
 }
 
-void LoadedPrograms::publish(const pg_guard& guard) {
-  int fd = bpf_map__fd(skeleton_->maps.guards);
-  if (guard.phase == PG_GUARD_ARMED) {
-    bpf_map_update_elem(fd, &guard.id, &guard, BPF_ANY);
+void ProgramsOverObjects::tell(const pg_event& event) {
+  *shared_.event_told = event;
+  LIBBPF_OPTS(bpf_test_run_opts, options);
+  // Nor on this one.
+  bpf_prog_test_run_opts(objects_.program("pg_tell_event"), &options);
+}
+
+void ProgramsOverObjects::publish(const pg_guard& guard) {
+  const int map = objects_.map("guards");
+  if (guard.phase == PG_GUARD_RELEASED || guard.phase == PG_GUARD_ENDED) {
+    bpf_map_delete_elem(map, &guard.id);
   } else {
-    bpf_map_delete_elem(fd, &guard.id);
+    bpf_map_update_elem(map, &guard.id, &guard, BPF_ANY);
   }
+}
+
+void ProgramsOverObjects::put_labels(std::uint64_t guard, std::string_view text) {
+  const int map = objects_.map("labels");
+  if (text.empty()) {
+    bpf_map_delete_elem(map, &guard);
+    return;
+  }
+  pg_labels labels{};
+  std::memcpy(labels.text, text.data(), std::min(text.size(), sizeof(labels.text) - 1));
+  bpf_map_update_elem(map, &guard, &labels, BPF_ANY);
+}
+
+std::string ProgramsOverObjects::labels(std::uint64_t guard) const {
+  const auto found = HashView<__u64, pg_labels>(objects_.map("labels")).find(guard);
+  return found ? std::string(found->text, ::strnlen(found->text, sizeof(found->text)))
+               : std::string();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Programs>> Programs::load(const LoadOptions& options) {
-  std::string reason;
-  warning = &reason;
-  libbpf_set_print(keep_warning);
-  auto explain = [&reason](const Error& error) {
-    warning = nullptr;
-    return reason.empty() ? error : Error(error.message() + " (" + reason + ")", error.code());
-  };
-  auto skeleton = Skeleton<procguard_bpf>::open();
-  if (!skeleton) {
-    return explain(skeleton.error());
+  auto objects = Objects::load(options);
+  if (!objects) {
+    return objects.error();
   }
-  auto loaded = std::make_unique<LoadedPrograms>(std::move(skeleton).value());
-  if (auto prepared = loaded->prepare(options); !prepared) {
-    return explain(prepared.error());
+  auto programs = std::make_unique<ProgramsOverObjects>(std::move(objects).value());
+  if (auto mapped = programs->map_all(); !mapped) {
+    return mapped.error();
   }
-  if (auto done = loaded->load(); !done) {
-    return explain(done.error());
+  if (auto learnt = programs->learn_cpu_offsets(); !learnt) {
+    return learnt.error();
   }
-  if (auto finished = loaded->finish(options); !finished) {
-    return explain(finished.error());
+  return std::unique_ptr<Programs>(std::move(programs));
+}
+
+Result<std::unique_ptr<Programs>> Programs::adopt(const std::string& dir) {
+  auto objects = Objects::open(dir);
+  if (!objects) {
+    return objects.error();
   }
-  warning = nullptr;
-  return std::unique_ptr<Programs>(std::move(loaded));
+  auto programs = std::make_unique<ProgramsOverObjects>(std::move(objects).value());
+  if (auto mapped = programs->map_all(); !mapped) {
+    return mapped.error();
+  }
+  programs->adopt_links(dir);
+  return std::unique_ptr<Programs>(std::move(programs));
 }
 
 }  // namespace procguard::kernel

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs: the loaded BPF object. Typed maps, attaching by group, the ring, the control programs.
-// Owner of everything in the kernel: when it goes, all of it is detached and freed. One thread.
+// Programs: the BPF object at work. Typed maps, attaching by group, the ring, the control programs.
+// Owner of everything in the kernel: when it goes, all of it is detached and freed, unless it was
+// pinned. One thread.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,16 +16,9 @@
 
 #include "bpf/contract.h"
 #include "core/result.h"
+#include "kernel/objects.h"
 
 namespace procguard::kernel {
-
-struct LoadOptions {
-  std::uint32_t watches = 16;
-  std::uint32_t processes = 16384;  // as many as can be members at once
-  std::uint32_t threads = 32768;
-  bool cgroups = true;  // false: loads faster, guards no cgroups
-  bool memory = true;   // false: the memory program cannot be attached
-};
 
 // Programs that are attached and detached together.
 enum class Group {
@@ -31,27 +26,37 @@ enum class Group {
   kScheduler,  // CPU time, waits
   kMemory,     // RSS
   kDoom,       // ends members of doomed watches at their next return from a system call
+  kFailsafe,   // the last step of time and CPU limits while no agent runs
 };
-inline constexpr int kGroups = 4;
+inline constexpr int kGroups = 5;
 
 class Programs {
  public:
   // Error code EPERM: capabilities are missing.
   static Result<std::unique_ptr<Programs>> load(const LoadOptions& options);
+  // Takes over what another process pinned below `dir`, with what is attached. Errors: see
+  // Objects::open().
+  static Result<std::unique_ptr<Programs>> adopt(const std::string& dir);
   virtual ~Programs() = default;
+
+  // From now on everything, links too, outlives this process.
+  virtual Result<void> pin(const std::string& dir) = 0;
 
   virtual Result<void> attach(Group group) = 0;  // nothing if it is attached
   virtual void detach(Group group) = 0;
+  virtual bool attached(Group group) const = 0;
 
   // RSS sums are exact; false: they lag by up to 32 pages a CPU and part, see bpf/compat.bpf.h.
   virtual bool exact_sums() const = 0;
 
   // Shared with the kernel: change fields with atomic operations only.
   virtual std::span<pg_watch> watches() = 0;
+  virtual pg_agent& agent() = 0;
   virtual const pg_losses& losses() const = 0;
 
-  // Makes live tasks members as `request` says, in as many passes as it takes.
-  virtual Result<void> enrol(pg_enrol request) = 0;
+  // Makes live tasks members as `request` says, in as many passes as it takes. `only`: just this
+  // process is wanted, 0: look at all.
+  virtual Result<void> enrol(pg_enrol request, std::uint32_t only) = 0;
   virtual Result<void> add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) = 0;
   virtual void remove_cgroup(std::uint64_t cgroup_id) = 0;
 
@@ -64,8 +69,16 @@ class Programs {
   // Hands each well-formed record to `handler`; the number of malformed ones.
   virtual std::size_t consume(const std::function<void(const pg_edge&)>& handler) = 0;
 
+  // A line for the trace pipe.
   virtual void trace(std::string_view line) = 0;
-  virtual void publish(const pg_guard& guard) = 0;
+  // A record for `bpftool map event_pipe`.
+  virtual void tell(const pg_event& event) = 0;
+
+  // The guards map: what an adopting process finds.
+  virtual void publish(const pg_guard& guard) = 0;  // one that is not armed is taken out
+  virtual Result<std::vector<pg_guard>> guards() const = 0;
+  virtual void put_labels(std::uint64_t guard, std::string_view text) = 0;  // "": none
+  virtual std::string labels(std::uint64_t guard) const = 0;
 };
 
 }  // namespace procguard::kernel

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proto/client.h"
+
+#include <cerrno>
+
+namespace procguard::proto {
+
+Result<Client> Client::connect(const std::string& path) {
+  auto socket = sys::SeqPacket::connect(path);
+  if (!socket) {
+    return socket.error();
+  }
+  return Client(std::move(socket).value());
+}
+
+Result<Message> Client::call(Writer& request, std::span<const int> fds) {
+  if (auto sent = socket_.send(request.bytes(), fds); !sent) {
+    return sent.error().in("asking the agent");
+  }
+  return next();
+}
+
+Result<Message> Client::next() {
+  auto received = socket_.receive(buffer_, 0);
+  if (!received) {
+    return received.error().in("the agent's answer");
+  }
+  if (received->bytes == 0) {
+    return Error("the agent has closed the connection", ECONNRESET);
+  }
+  const auto message = decode(std::span(buffer_).first(received->bytes));
+  if (!message || received->truncated) {
+    return Error("the agent's answer is not understood", EPROTO);
+  }
+  return *message;
+}
+
+Refusal refusal(const Message& reply) {
+  if (reply.op() != Op::kError) {
+    return {};
+  }
+  const auto body = reply.one<ErrorBody>();
+  if (!body) {
+    return {.status = Status::kInvalid, .index = 0, .text = "an error that is not understood"};
+  }
+  return {.status = static_cast<Status>(body->status),
+          .index = body->index,
+          .text = get_text(body->text)};
+}
+
+}  // namespace procguard::proto

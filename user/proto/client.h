@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Client: one connection to an agent, requests and replies one after the other. Blocking; one
+// thread.
+#pragma once
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/result.h"
+#include "proto/codec.h"
+#include "sys/seqpacket.h"
+
+namespace procguard::proto {
+
+// A refusal of the agent as an Error: its code is the errno that goes with the status.
+struct Refusal {
+  Status status = Status::kOk;
+  std::uint32_t index = 0;
+  std::string text;
+};
+
+class Client {
+ public:
+  // Error codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted.
+  static Result<Client> connect(const std::string& path);
+
+  // Sends and waits for the first reply. A reply of op kError is a Reply too: see refusal().
+  // Errors: the connection is lost (ECONNRESET), or the other end does not speak this protocol
+  // (EPROTO).
+  Result<Message> call(Writer& request, std::span<const int> fds = {});
+  // Waits for one more record: of a reply of several, or unasked. The message is good until the
+  // next call.
+  Result<Message> next();
+  // For an event loop: readable when next() has something.
+  int fd() const { return socket_.fd(); }
+  // A number for the next request.
+  std::uint32_t request() { return ++request_; }
+
+ private:
+  explicit Client(sys::SeqPacket socket) : socket_(std::move(socket)), buffer_(kMaxRecord) {}
+
+  sys::SeqPacket socket_;
+  std::vector<std::byte> buffer_;
+  std::uint32_t request_ = 0;
+};
+
+// What the agent said against it; status kOk: nothing.
+Refusal refusal(const Message& reply);
+
+}  // namespace procguard::proto

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/seqpacket.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace procguard::sys {
+namespace {
+
+constexpr int kBacklog = 128;
+constexpr std::size_t kMostFds = 253;  // the kernel's SCM_MAX_FD
+
+Result<sockaddr_un> address_of(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+    return Error("socket path '" + path + "': expected 1 to " +
+                     std::to_string(sizeof(address.sun_path) - 1) + " bytes",
+                 ENAMETOOLONG);
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+Result<Fd> make_socket(int flags) {
+  Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
+  if (!fd) {
+    return Error::system("making a unix socket", errno);
+  }
+  return fd;
+}
+
+bool somebody_listens(const sockaddr_un& address) {
+  const auto probe = make_socket(SOCK_NONBLOCK);
+  return !probe ||
+         ::connect(probe.value().get(), reinterpret_cast<const sockaddr*>(&address),
+                   sizeof(address)) == 0 ||
+         (errno != ECONNREFUSED && errno != ENOENT);
+}
+
+void take_fds(msghdr& message, std::vector<Fd>& fds) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+      continue;
+    }
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
+      fds.emplace_back(fd);
+    }
+  }
+}
+
+}  // namespace
+
+Result<SeqPacket> SeqPacket::listen(const std::string& path) {
+  auto address = address_of(path);
+  if (!address) {
+    return address.error();
+  }
+  auto fd = make_socket(SOCK_NONBLOCK);
+  if (!fd) {
+    return fd.error();
+  }
+  struct stat about {};
+  if (::lstat(path.c_str(), &about) == 0) {
+    if (!S_ISSOCK(about.st_mode)) {
+      return Error("socket " + path + ": something else is there", EEXIST);
+    }
+    if (somebody_listens(address.value())) {
+      return Error("socket " + path + ": somebody listens there already", EADDRINUSE);
+    }
+    ::unlink(path.c_str());
+  }
+  const mode_t before = ::umask(0177);
+  const int bound = ::bind(fd.value().get(), reinterpret_cast<const sockaddr*>(&address.value()),
+                           sizeof(sockaddr_un));
+  const int code = errno;
+  ::umask(before);
+  if (bound != 0) {
+    return Error::system("binding " + path, code);
+  }
+  if (::listen(fd.value().get(), kBacklog) != 0) {
+    return Error::system("listening at " + path, errno);
+  }
+  return SeqPacket(std::move(fd).value());
+}
+
+Result<SeqPacket> SeqPacket::connect(const std::string& path) {
+  auto address = address_of(path);
+  if (!address) {
+    return address.error();
+  }
+  auto fd = make_socket(0);
+  if (!fd) {
+    return fd.error();
+  }
+  while (::connect(fd.value().get(), reinterpret_cast<const sockaddr*>(&address.value()),
+                   sizeof(sockaddr_un)) != 0) {
+    if (errno != EINTR) {
+      return Error::system("connecting to " + path, errno);
+    }
+  }
+  return SeqPacket(std::move(fd).value());
+}
+
+Result<Peer> SeqPacket::peer() const {
+  ucred credentials{};
+  socklen_t length = sizeof(credentials);
+  if (::getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
+    return Error::system("asking who is at the other end", errno);
+  }
+  return Peer{.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+}
+
+Result<std::optional<SeqPacket>> SeqPacket::accept() const {
+  for (;;) {
+    Fd fd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (fd) {
+      return std::optional<SeqPacket>(SeqPacket(std::move(fd)));
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      return std::optional<SeqPacket>();
+    }
+    if (errno != EINTR && errno != ECONNABORTED) {
+      return Error::system("accepting a connection", errno);
+    }
+  }
+}
+
+Result<void> SeqPacket::send(std::span<const std::byte> record, std::span<const int> fds) const {
+  iovec part{.iov_base = const_cast<std::byte*>(record.data()), .iov_len = record.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFds * sizeof(int))];
+  if (fds.size() > kMostFds) {
+    return Error("sending " + std::to_string(fds.size()) + " descriptors at once", EINVAL);
+  }
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+  }
+  while (::sendmsg(fd_.get(), &message, MSG_NOSIGNAL) < 0) {
+    if (errno != EINTR) {
+      return Error::system("sending a record", errno);
+    }
+  }
+  return {};
+}
+
+Result<SeqPacket::Received> SeqPacket::receive(std::span<std::byte> buffer,
+                                               std::size_t max_fds) const {
+  iovec part{.iov_base = buffer.data(), .iov_len = buffer.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFds * sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = CMSG_SPACE((max_fds < kMostFds ? max_fds : kMostFds) * sizeof(int));
+  ssize_t bytes = 0;
+  while ((bytes = ::recvmsg(fd_.get(), &message, MSG_CMSG_CLOEXEC)) < 0) {
+    if (errno != EINTR) {
+      return Error::system("receiving a record", errno);
+    }
+  }
+  Received received;
+  received.bytes = static_cast<std::size_t>(bytes);
+  received.truncated = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+  take_fds(message, received.fds);
+  return received;
+}
+
+void SeqPacket::shut_down() const {
+  ::shutdown(fd_.get(), SHUT_RDWR);
+}
+
+}  // namespace procguard::sys

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// SOCK_SEQPACKET unix sockets: whole records with descriptors, and who is at the other end.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "sys/fd.h"
+
+namespace procguard::sys {
+
+// As the kernel knew the other end when it connected. `pid` is a number in our pid namespace; 0 if
+// it has none there.
+struct Peer {
+  pid_t pid = 0;
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+};
+
+class SeqPacket {
+ public:
+  explicit SeqPacket(Fd fd) : fd_(std::move(fd)) {}
+
+  // A listening socket, non-blocking, at `path`, which must not be one that somebody listens at
+  // (EADDRINUSE); a dead one is replaced. Mode 0600 until publish().
+  static Result<SeqPacket> listen(const std::string& path);
+  // Blocking. Error codes: ENOENT, ECONNREFUSED: nobody listens there; EACCES.
+  static Result<SeqPacket> connect(const std::string& path);
+
+  int fd() const { return fd_.get(); }
+  Result<Peer> peer() const;
+
+  // The next connection, non-blocking; nothing if there is none (any more). Error codes: EMFILE,
+  // ...
+  Result<std::optional<SeqPacket>> accept() const;
+
+  // One record. Error codes: EAGAIN: the other end does not read; EPIPE, ECONNRESET: it is gone.
+  Result<void> send(std::span<const std::byte> record, std::span<const int> fds = {}) const;
+
+  struct Received {
+    std::size_t bytes = 0;   // 0: the other end has closed
+    bool truncated = false;  // record or descriptors were more than there was room for
+    std::vector<Fd> fds;
+  };
+  // One record into `buffer`. Error codes: EAGAIN; ECONNRESET.
+  Result<Received> receive(std::span<std::byte> buffer, std::size_t max_fds) const;
+
+  void shut_down() const;
+
+ private:
+  Fd fd_;
+};
+
+}  // namespace procguard::sys
