@@ -18,6 +18,9 @@ struct Features {
   bool signal_task = false;  // 6.13 and newer: BPF programs can signal a task that sleeps
 };
 
+// Features::signal_task alone: some milliseconds, nothing is loaded.
+bool can_signal_task();
+
 // Loads and attaches everything for a moment and takes it away again; about 60 ms.
 Features probe_features();
 
