@@ -79,7 +79,8 @@ Result<void> journal_send(const std::vector<std::pair<std::string, std::string>>
   std::vector<iovec> parts;
   lines.reserve(fields.size());
   for (const auto& [name, value] : fields) {
-    std::string& line = lines.emplace_back(name + "=" + value);
+    std::string& line = lines.emplace_back(name);
+    line.append("=").append(value);
     parts.push_back({.iov_base = line.data(), .iov_len = line.size()});
   }
   const int sent = library().journal_sendv(parts.data(), static_cast<int>(parts.size()));
