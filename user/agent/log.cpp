@@ -21,6 +21,7 @@
 #include "proto/event_json.h"
 #include "sys/fd.h"
 #include "sys/pidfd.h"
+#include "sys/caps.h"
 #include "sys/systemd.h"
 
 namespace procguard::agent {
@@ -192,6 +193,9 @@ void Queue::run() {
   sigset_t all;
   ::sigfillset(&all);
   (void)::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  // Capabilities are a thread's own: this one writes, and needs none. Without the right to give them
+  // up it has none worth it.
+  (void)sys::keep_only({});
   while (const auto entry = next()) {
     if (!output_.write(*entry)) {
       const std::lock_guard lock(mutex_);
