@@ -8,7 +8,7 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
+#include <cstring>
 
 namespace procguard::cli {
 namespace {
@@ -109,6 +109,10 @@ Result<AgentLink> AgentLink::open(const std::string& socket) {
     ::setsockopt(client->fd(), SOL_SOCKET, option, &kPatience, sizeof(kPatience));
   }
   return AgentLink(std::move(client).value());
+}
+
+proto::Writer AgentLink::request(proto::Op op, std::uint16_t flags) {
+  return {op, client_.request(), flags};
 }
 
 Result<proto::Message> AgentLink::ask(proto::Writer& request, std::span<const int> fds) {

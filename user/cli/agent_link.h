@@ -37,9 +37,8 @@ class AgentLink {
  public:
   static Result<AgentLink> open(const std::string& socket);
 
-  proto::Writer request(proto::Op op, std::uint16_t flags = 0) {
-    return {op, client_.request(), flags};
-  }
+  // A request to be filled and asked.
+  proto::Writer request(proto::Op op, std::uint16_t flags = 0);
   // The first record of the reply, which is of the same op. The message is good until the next
   // call.
   Result<proto::Message> ask(proto::Writer& request, std::span<const int> fds = {});

@@ -101,7 +101,7 @@ Result<Options::Parsed> Options::parse(const std::vector<std::string>& args, Wor
   try {
     impl_->app.parse(options);
   } catch (const CLI::CallForHelp&) {
-    parsed.help = impl_->app.help();
+    parsed.help = impl_->app.help() + "\n";
     return parsed;
   } catch (const CLI::ParseError& error) {
     return Error(error.what());
