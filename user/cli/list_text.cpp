@@ -55,8 +55,8 @@ std::string resource_text(const LimitView& limit) {
 
 std::string list_table(const std::vector<proto::RowBody>& rows) {
   TextTable table({{"GUARD"},
-                   {.head = "NAME", .right = false, .shortest = 6},
-                   {.head = "TARGET", .right = false, .shortest = 6},
+                   {.head = "NAME", .right = false, .shortest = 3},
+                   {.head = "TARGET", .right = false, .shortest = 3},
                    {"RESOURCE"},
                    {"USED", true},
                    {"LIMIT", true},

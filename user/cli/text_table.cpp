@@ -18,12 +18,19 @@ std::vector<std::size_t> TextTable::widths(std::size_t width) const {
   const std::size_t all =
       std::accumulate(widths.begin(), widths.end(), widths.empty() ? 0 : widths.size() - 1);
   std::size_t excess = width != 0 && all > width ? all - width : 0;
-  for (std::size_t i = 0; i < columns_.size() && excess != 0; ++i) {
-    if (columns_[i].shortest != 0 && widths[i] > columns_[i].shortest) {
-      const std::size_t cut = std::min(excess, widths[i] - columns_[i].shortest);
-      widths[i] -= cut;
-      excess -= cut;
+  // The widest of those that may be cut yields, a character at a time.
+  for (; excess != 0; --excess) {
+    std::size_t widest = columns_.size();
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const bool yields = columns_[i].shortest != 0 && widths[i] > columns_[i].shortest;
+      if (yields && (widest == columns_.size() || widths[i] > widths[widest])) {
+        widest = i;
+      }
     }
+    if (widest == columns_.size()) {
+      break;  // all that may be cut is
+    }
+    widths[widest]--;
   }
   return widths;
 }
