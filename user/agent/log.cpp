@@ -19,9 +19,9 @@
 #include "agent/log_text.h"
 #include "agent/token_bucket.h"
 #include "proto/event_json.h"
+#include "sys/caps.h"
 #include "sys/fd.h"
 #include "sys/pidfd.h"
-#include "sys/caps.h"
 #include "sys/systemd.h"
 
 namespace procguard::agent {
@@ -193,8 +193,8 @@ void Queue::run() {
   sigset_t all;
   ::sigfillset(&all);
   (void)::pthread_sigmask(SIG_SETMASK, &all, nullptr);
-  // Capabilities are a thread's own: this one writes, and needs none. Without the right to give them
-  // up it has none worth it.
+  // Capabilities are a thread's own: this one writes, and needs none. Without the right to give
+  // them up it has none worth it.
   (void)sys::keep_only({});
   while (const auto entry = next()) {
     if (!output_.write(*entry)) {
