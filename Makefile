@@ -59,7 +59,7 @@ SKEL := $(GEN)/procguard.skel.h
 TEST_BPF_SRC := $(wildcard tests/bpf/*.bpf.c)
 TEST_BPF_OBJ := $(TEST_BPF_SRC:tests/bpf/%.bpf.c=$(GEN)/tests/%.bpf.o)
 # One test binary a layer; one source file a unit.
-LAYERS := unit bpf client e2e
+LAYERS := unit bpf client agent e2e
 TEST_BINS := $(foreach l,$(LAYERS),$(if $(wildcard tests/$(l)/*_test.cpp),$(BUILD)/tests/$(l)))
 SUPPORT_OBJ := $(patsubst %.cpp,$(OBJ)/%.o,$(wildcard tests/support/*.cpp))
 # Small helper programs that tests guard.
@@ -113,9 +113,9 @@ STATIC_RUNTIME := $(if $(SAN),,-static-libstdc++ -static-libgcc)
 $(BUILD)/procguard: $(MAIN_OBJ) $(BUILD)/libprocguard-core.a
 	$(CXX) $(CXX_ALL) $(STATIC_RUNTIME) -o $@ $^ $(LDLIBS)
 
-# For programs: what they link, without the command line. Its threads are never joined, so it is not
+# For programs: what they link, without the command line and the agent. Its threads are never joined, so it is not
 # unloaded (nodelete).
-$(BUILD)/libprocguard.a: $(filter-out $(OBJ)/user/cli/%,$(LIB_OBJ))
+$(BUILD)/libprocguard.a: $(filter-out $(OBJ)/user/cli/% $(OBJ)/user/agent/%,$(LIB_OBJ))
 	@rm -f $@
 	ar rcs $@ $^
 
@@ -167,8 +167,9 @@ $(foreach l,$(LAYERS),$(eval $(call test_binary,$(l))))
 
 # ---- what people call -------------------------------------------------------------------------
 PACKAGES := g++ clang-14 bpftool libbpf-dev libelf-dev zlib1g-dev libcli11-dev nlohmann-json3-dev \
-	libgtest-dev clang-format clang-tidy shellcheck procps util-linux libcap2-bin cmake pkgconf \
-	python3-dev python3-mypy python3-pytest python3-pip python3-venv python3-setuptools python3-wheel
+	libtomlplusplus-dev libsystemd0 libgtest-dev clang-format clang-tidy shellcheck procps util-linux \
+	libcap2-bin cmake pkgconf python3-dev python3-mypy python3-pytest python3-pip python3-venv \
+	python3-setuptools python3-wheel
 
 # Installs what is missing; silent and quick where nothing is.
 deps:

@@ -117,6 +117,7 @@ enum pg_watch_flags {
 	PG_WATCH_DEGRADED = 1 << 1, /* a bound was hit: members may be missing */
 	PG_WATCH_ANY_UID = 1 << 2, /* the owner has CAP_KILL: kill(2)'s uid rule does not bind it */
 	PG_WATCH_EMPTY = 1 << 3,   /* had members, and the last one has ended */
+	PG_WATCH_REMOVED = 1 << 4, /* the cgroup's directory has been removed */
 };
 
 /* A watched target. Slot of a mappable array; id = generation << 32 | slot, 0 = free slot. */

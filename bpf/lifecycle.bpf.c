@@ -344,6 +344,26 @@ int pg_cgroup_attach_task(__u64 *ctx)
 	return 0;
 }
 
+/* (cgroup, path), in the v1 hierarchies too: their ids are others than those we guard. */
+SEC("tp_btf/cgroup_rmdir")
+int pg_cgroup_rmdir(__u64 *ctx)
+{
+	struct cgroup *cgroup = (struct cgroup *)ctx[0];
+	struct pg_watch *w;
+	__u64 *watch, id;
+
+	if (!pg_cgroup_watches)
+		return 0;
+	id = BPF_CORE_READ(cgroup, kn, id);
+	watch = bpf_map_lookup_elem(&cgroups, &id);
+	w = watch ? pg_watch_of(*watch) : NULL;
+	if (!w)
+		return 0;
+	__sync_fetch_and_or(&w->flags, PG_WATCH_REMOVED);
+	pg_notify(w, bpf_ktime_get_ns());
+	return 0;
+}
+
 /* Kills members of doomed trees and cgroups at their next return to user space: a fork bomb's
  * children die as their fork returns. Attached only while a doomed target lives. */
 SEC("tp_btf/sys_exit")

@@ -4,10 +4,16 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
+#include <array>
 #include <cerrno>
+#include <functional>
 
+#include "sys/files.h"
+#include "sys/procfs_parse.h"
 #include "sys/sched_fifo.h"
 #include "tests/support/child.h"
 #include "tests/support/temp_tree.h"
@@ -92,6 +98,125 @@ TEST(Caps, ResourceLimits) {
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
   EXPECT_EQ(read_resource_limits().open_files.soft, limit.rlim_cur);
+}
+
+// --- keep_only: in children, which give up what the test still needs ----------------------------
+
+constexpr int kKept[] = {CAP_CHOWN, CAP_BPF};
+constexpr const char* kKeptBits = "0000008000000001";
+
+// The exit status of a child that runs `body`: 0, or the number of what went wrong.
+int status_of(const std::function<int()>& body) {
+  test::Child child([&] { ::_exit(body()); });
+  const int status = child.wait();
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+bool may_shrink() {
+  const auto own = read_capabilities();
+  return own && own.value().has(CAP_SETPCAP) && own.value().has(CAP_CHOWN) &&
+         own.value().has(CAP_BPF);
+}
+
+// All at once: inheritable ones, too, and those ambient that may be kept.
+bool raise_all() {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> halves{};
+  if (::syscall(SYS_capget, &header, halves.data()) != 0) {
+    return false;
+  }
+  for (auto& half : halves) {
+    half.effective = half.inheritable = half.permitted;
+  }
+  return ::syscall(SYS_capset, &header, halves.data()) == 0 &&
+         ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0) == 0 &&
+         ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0) == 0;
+}
+
+TEST(CapsKeepOnly, AllSetsAreReduced) {
+  if (!may_shrink()) {
+    GTEST_SKIP() << "needs root";
+  }
+  EXPECT_EQ(status_of([] {
+              if (!raise_all() || !keep_only(kKept)) {
+                return 1;
+              }
+              const auto text = read_file("/proc/self/status");
+              int row = 1;
+              for (const auto& [name, bits] :
+                   {std::pair("CapInh", kKeptBits), std::pair("CapPrm", kKeptBits),
+                    std::pair("CapEff", kKeptBits), std::pair("CapBnd", kKeptBits),
+                    std::pair("CapAmb", "0000000000000001"), std::pair("NoNewPrivs", "1")}) {
+                ++row;
+                if (!text || status_field(text.value(), name) != bits) {
+                  return row;
+                }
+              }
+              return 0;
+            }),
+            0);
+}
+
+TEST(CapsKeepOnly, WhatIsKeptWorksAndTheRestIsGone) {
+  if (!may_shrink()) {
+    GTEST_SKIP() << "needs root";
+  }
+  const test::TempTree tree{{"file", ""}};
+  EXPECT_EQ(status_of([&] {
+              if (!keep_only(kKept)) {
+                return 1;
+              }
+              if (::chown(tree.at("file").c_str(), 65534, 65534) != 0) {
+                return 2;
+              }
+              return ::unshare(CLONE_NEWNS) != 0 && errno == EPERM ? 0 : 3;
+            }),
+            0);
+}
+
+TEST(CapsKeepOnly, NothingComesBack) {
+  if (!may_shrink()) {
+    GTEST_SKIP() << "needs root";
+  }
+  EXPECT_EQ(status_of([] {
+              if (!keep_only(kKept) || !keep_only(kKept)) {
+                return 1;  // a second time there is nothing to drop
+              }
+              __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+              std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> all{};
+              all[0] = {.effective = ~0U, .permitted = ~0U, .inheritable = 0};
+              return ::syscall(SYS_capset, &header, all.data()) != 0 && errno == EPERM ? 0 : 2;
+            }),
+            0);
+  // root that executes a program would have all of them again.
+  EXPECT_EQ(status_of([] {
+              if (!keep_only(kKept)) {
+                return 1;
+              }
+              ::execl("/bin/sh", "sh", "-c",
+                      "while read -r name value; do case $name in CapEff:|CapPrm:) "
+                      "[ $value = 0000008000000001 ] || exit 3;; esac; done </proc/self/status",
+                      nullptr);
+              return 2;
+            }),
+            0);
+}
+
+TEST(CapsKeepOnly, WithoutTheRightItIsSaid) {
+  if (!may_shrink()) {
+    GTEST_SKIP() << "needs root";
+  }
+  EXPECT_EQ(status_of([] {
+              if (::setuid(65534) != 0) {
+                return 1;
+              }
+              const auto kept = keep_only(kKept);
+              return !kept && kept.error().code() == EPERM &&
+                             kept.error().message().find("CAP_") != std::string::npos
+                         ? 0
+                         : 2;
+            }),
+            0);
 }
 
 TEST(SchedFifo, SaysWhatItGot) {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sys/pidfd.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 
 #include <atomic>
@@ -74,6 +77,90 @@ TEST(Pidfd, AThreadsEndIsNotItsProcessesEnd) {
   ASSERT_TRUE(opened) << pidfd.error().message();
   EXPECT_TRUE(alive);
   EXPECT_TRUE(wait_until([&] { return has_exited(pidfd.value().get()).value(); }));
+}
+
+TEST(Pidfd, TellsItsNumber) {
+  Child child([] { test::pause_forever(); });
+  const auto pidfd = open_pidfd(child.pid());
+  ASSERT_TRUE(pidfd);
+  const auto number = pid_of_pidfd(pidfd.value().get());
+  ASSERT_TRUE(number) << number.error().message();
+  EXPECT_EQ(number.value(), child.pid());
+
+  ASSERT_TRUE(send_signal(pidfd.value().get(), SIGKILL));
+  ASSERT_TRUE(wait_until([&] { return has_exited(pidfd.value().get()).value(); }));
+  const auto zombie = pid_of_pidfd(pidfd.value().get());
+  ASSERT_TRUE(zombie) << "its number is taken until it is reaped";
+  EXPECT_EQ(zombie.value(), child.pid());
+
+  child.wait();
+  const auto ended = pid_of_pidfd(pidfd.value().get());
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code(), ESRCH);
+}
+
+TEST(Pidfd, TheNumberOfAThread) {
+  const auto tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  const auto pidfd = open_thread_pidfd(tid);
+  if (!pidfd && pidfd.error().code() == EINVAL) {
+    GTEST_SKIP() << "this kernel has no pidfds of threads (they came with 6.9)";
+  }
+  ASSERT_TRUE(pidfd) << pidfd.error().message();
+  const auto number = pid_of_pidfd(pidfd.value().get());
+  ASSERT_TRUE(number) << number.error().message();
+  EXPECT_EQ(number.value(), tid);
+}
+
+TEST(Pidfd, OnlyAPidfdHasANumber) {
+  const Fd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const Fd directory(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Fd event(::eventfd(0, EFD_CLOEXEC));
+  const struct {
+    const char* description;
+    int fd;
+    int code;
+  } rows[] = {
+      {"a file", file.get(), EINVAL},
+      {"a directory of /proc", directory.get(), EINVAL},
+      {"an eventfd", event.get(), EINVAL},
+      {"no descriptor", -1, EBADF},
+      {"a descriptor nobody has", 1 << 20, EBADF},
+  };
+  for (const auto& row : rows) {
+    const auto number = pid_of_pidfd(row.fd);
+    ASSERT_FALSE(number) << row.description;
+    EXPECT_EQ(number.error().code(), row.code) << number.error().message();
+  }
+}
+
+// /proc shows numbers of the namespace it was mounted in; of a process outside of it, 0.
+TEST(Pidfd, AProcessOfNoNumberHere) {
+  const auto own = open_pidfd(::getpid());
+  ASSERT_TRUE(own);
+  const int pidfd = own.value().get();
+  Child child([pidfd] {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) {
+      ::_exit(errno == EPERM ? 2 : 3);
+    }
+    Child inside([pidfd] {
+      if (::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount("proc", "/proc", "proc", 0, nullptr) != 0) {
+        ::_exit(4);
+      }
+      const auto number = pid_of_pidfd(pidfd);
+      const bool said = !number && number.error().code() == ESRCH &&
+                        number.error().message().find("namespace") != std::string::npos;
+      ::_exit(said ? 0 : 1);
+    });
+    const int status = inside.wait();
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 5);
+  });
+  const int status = child.wait();
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 2) {
+    GTEST_SKIP() << "pid namespaces cannot be made here (needs root)";
+  }
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Pidfd, AThreadSignalNeedsTheRightProcess) {

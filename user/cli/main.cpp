@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/agent_main.h"
 #include "cli/doctor.h"
 #include "cli/run.h"
 #include "cli/timeout.h"
@@ -77,6 +78,9 @@ int main(int argc, char** argv) {
     return procguard::cli::timeout_main(argc - 1, argv + 1, "procguard timeout");
   }
   const std::vector<std::string> args(argv + 2, argv + argc);
+  if (command == "agent") {
+    return procguard::agent::agent_main(args);
+  }
   if (command == "run") {
     return procguard::cli::run_main(args);
   }

@@ -83,6 +83,11 @@ Result<std::unique_ptr<BpfSource>> BpfSource::over(const core::Clock& clock,
   return source;
 }
 
+std::unique_ptr<BpfSource> BpfSource::idle(const core::Clock& clock,
+                                           std::unique_ptr<kernel::Programs> programs) {
+  return std::unique_ptr<BpfSource>(new BpfSource(clock, std::move(programs)));
+}
+
 Result<void> BpfSource::attach() {
   std::vector<Group> groups{Group::kLifecycle};
   if (account_time_) {
@@ -105,6 +110,7 @@ void BpfSource::detach() {
     programs_->detach(group);
   }
   memory_read_.clear();
+  programs_->clear();
 }
 
 pg_watch* BpfSource::find(WatchId watch) {
@@ -243,6 +249,7 @@ Result<Levels> BpfSource::levels(WatchId id) {
   levels.processes = at_least_zero(load(watch->processes));
   std::uint32_t flags = load(watch->flags);
   levels.empty = (flags & PG_WATCH_EMPTY) != 0;
+  levels.removed = (flags & PG_WATCH_REMOVED) != 0;
   levels.degraded = (flags & PG_WATCH_DEGRADED) != 0;
   levels.memory[0] = state_of(watch->memory[0]);
   levels.memory[1] = state_of(watch->memory[1]);

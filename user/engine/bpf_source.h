@@ -31,6 +31,9 @@ class BpfSource final : public Source {
   static Result<std::unique_ptr<BpfSource>> over(const core::Clock& clock,
                                                  std::unique_ptr<kernel::Programs> programs,
                                                  bool account_memory, bool account_time = true);
+  // The same, with nothing attached: attach() when there is something to watch.
+  static std::unique_ptr<BpfSource> idle(const core::Clock& clock,
+                                         std::unique_ptr<kernel::Programs> programs);
 
   // A watch that an earlier process left in pinned programs. Error code ENOENT: it is not there.
   Result<void> adopt(WatchId watch, const Target& target);

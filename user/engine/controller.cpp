@@ -269,11 +269,13 @@ void Controller::forget(std::uint64_t guard) {
   }
 }
 
-void Controller::on_source() {
+void Controller::on_source(const std::function<void(WatchId)>& others) {
   for (WatchId id : source_.drain()) {
     auto found = watches_.find(id);
     if (found != watches_.end()) {
       drive_watch(found->second);
+    } else if (others) {
+      others(id);
     }
   }
 }

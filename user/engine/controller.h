@@ -65,7 +65,8 @@ class Controller {
   // Drops the state of a released guard.
   void forget(std::uint64_t guard);
 
-  void on_source();
+  // `others`: watches of the same source that are not the controller's.
+  void on_source(const std::function<void(WatchId)>& others = {});
   void on_time();
   // When on_time() is wanted at the latest; kNever if nothing is due.
   core::Ns next_due();

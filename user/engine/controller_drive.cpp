@@ -169,7 +169,8 @@ void Controller::feed_failsafe(Watch& watch, const Levels& levels) {
 void Controller::feed_levels(Entry& entry, const Watch& watch, const Levels& levels) {
   feed_memory(entry, watch, PG_MEMORY, levels);
   feed_memory(entry, watch, PG_MEMORY_GROWTH, levels);
-  if (levels.empty && watch.target.scope != PG_SCOPE_CGROUP) {
+  const bool gone = watch.target.scope == PG_SCOPE_CGROUP ? levels.removed : levels.empty;
+  if (gone) {
     feed(entry, core::TargetGone{}, clock_.now());
     return;
   }

@@ -76,6 +76,7 @@ struct Levels {
   std::uint64_t cpu_ns = 0;  // since the watch began; ended members included
   std::uint64_t processes = 0;
   bool empty = false;     // it had members and the last one has ended
+  bool removed = false;   // the cgroup is no more
   bool degraded = false;  // members may be missing
   ThresholdState memory[2];
   ThresholdState cpu;

@@ -73,6 +73,7 @@ Result<void> prepare(const Skeleton<procguard_bpf>& skeleton, const LoadOptions&
   bpf_map__set_max_entries(maps.labels, options.guards);
   const auto& programs = skeleton->progs;
   bpf_program__set_autoload(programs.pg_cgroup_attach_task, options.cgroups);
+  bpf_program__set_autoload(programs.pg_cgroup_rmdir, options.cgroups);
   bpf_program__set_autoload(programs.pg_rss_stat, options.memory);
   bpf_program__set_autoload(programs.pg_failsafe_switch, options.failsafe);
   bpf_program__set_autoload(programs.pg_failsafe_tick, options.failsafe);
@@ -276,6 +277,7 @@ Result<void> remove_pins(const std::string& dir) {
   }
   ::unlink((dir + "/abi").c_str());  // first: the rest is not to be adopted any more
   for (const std::string& folder : {dir + "/links", dir + "/programs", dir}) {
+    const bool top = folder == dir;
     const auto names = sys::list_directory(folder);
     if (!names) {
       continue;
@@ -283,7 +285,7 @@ Result<void> remove_pins(const std::string& dir) {
     for (const std::string& name : names.value()) {
       ::unlink((folder + "/" + name).c_str());
     }
-    if (::rmdir(folder.c_str()) != 0 && errno != ENOENT) {
+    if (!top && ::rmdir(folder.c_str()) != 0 && errno != ENOENT) {
       return Error::system("removing " + folder, errno);
     }
   }

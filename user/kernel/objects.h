@@ -51,7 +51,7 @@ class Objects {
 
 // Is anything pinned below `dir`?
 bool is_pinned(const std::string& dir);
-// Removes all that procguard pins below `dir`, and `dir`. What nobody holds ends with it.
+// Removes all that procguard pins below `dir`, whole or half made. What nobody holds ends with it.
 Result<void> remove_pins(const std::string& dir);
 
 // Where a program's link is pinned.

@@ -30,6 +30,7 @@ constexpr ProgramRow kPrograms[] = {
     {"pg_sched_process_exec", Group::kLifecycle},
     {"pg_sched_process_exit", Group::kLifecycle},
     {"pg_cgroup_attach_task", Group::kLifecycle},
+    {"pg_cgroup_rmdir", Group::kLifecycle},
     {"pg_sched_switch", Group::kScheduler},
     {"pg_sched_stat_runtime", Group::kScheduler},
     {"pg_rss_stat", Group::kMemory},
@@ -77,6 +78,7 @@ class ProgramsOverObjects final : public Programs {
   Result<void> enrol(pg_enrol request, std::uint32_t only) override;
   Result<void> add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) override;
   void remove_cgroup(std::uint64_t cgroup_id) override;
+  void clear() override;
   std::optional<pg_process> process(std::uint32_t tgid) const override {
     return process_map().find(tgid);
   }
@@ -287,6 +289,17 @@ void ProgramsOverObjects::remove_cgroup(std::uint64_t cgroup_id) {
     *shared_.cgroup_watches -= 1;
     map.erase(cgroup_id);
   }
+}
+
+void ProgramsOverObjects::clear() {
+  for (const char* name : {"processes", "threads"}) {
+    const int map = objects_.map(name);
+    __u32 key = 0;
+    while (bpf_map_get_next_key(map, nullptr, &key) == 0) {
+      bpf_map_delete_elem(map, &key);
+    }
+  }
+  std::memset(shared_.watched, 0, shared_.watched_bytes);
 }
 
 std::size_t ProgramsOverObjects::consume(const std::function<void(const pg_edge&)>& handler) {

@@ -60,6 +60,9 @@ class Programs {
   virtual Result<void> add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) = 0;
   virtual void remove_cgroup(std::uint64_t cgroup_id) = 0;
 
+  // Forgets all members. Only while nothing is attached: ends would not be seen.
+  virtual void clear() = 0;
+
   virtual std::optional<pg_process> process(std::uint32_t tgid) const = 0;
   virtual Result<std::vector<pg_process>> processes() const = 0;
   virtual Result<std::vector<pg_thread>> threads() const = 0;

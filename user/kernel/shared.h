@@ -10,6 +10,8 @@
 namespace procguard::kernel {
 
 struct SharedGlobals {
+  void* watched = nullptr;  // one bit a pid
+  std::size_t watched_bytes = 0;
   std::uint32_t* cgroup_watches = nullptr;
   const std::uint32_t* exact_sums = nullptr;
   pg_enrol* enrol_request = nullptr;

@@ -34,8 +34,7 @@ class Writer {
     }
     header_.size = sizeof(Body);
     header_.count++;
-    const auto* raw = reinterpret_cast<const std::byte*>(&body);
-    bytes_.insert(bytes_.end(), raw, raw + sizeof(Body));
+    append(&body, sizeof(Body));
     return true;
   }
   void flag(Flags flag) { header_.flags |= flag; }
@@ -47,6 +46,8 @@ class Writer {
   }
 
  private:
+  void append(const void* body, std::size_t size);
+
   Header header_;
   Bytes bytes_;
 };
@@ -85,21 +86,7 @@ struct Message {
 };
 
 // Nothing: too short, another protocol, or its length is not what it says.
-inline std::optional<Message> decode(std::span<const std::byte> record) {
-  Message message;
-  if (record.size() < sizeof(Header) || record.size() > kMaxRecord) {
-    return std::nullopt;
-  }
-  std::memcpy(&message.header, record.data(), sizeof(Header));
-  message.bodies = record.subspan(sizeof(Header));
-  const Header& header = message.header;
-  const std::uint64_t length = std::uint64_t{header.count} * header.size;
-  if (header.magic != kMagic || length != message.bodies.size() ||
-      (header.count != 0 && header.size == 0)) {
-    return std::nullopt;
-  }
-  return message;
-}
+std::optional<Message> decode(std::span<const std::byte> record);
 
 // A NUL-padded field. What does not fit is cut.
 template <std::size_t Size>

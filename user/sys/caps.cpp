@@ -2,9 +2,13 @@
 #include "sys/caps.h"
 
 #include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstddef>
 
@@ -72,6 +76,21 @@ ResourceLimit limit_of(int resource) {
   return {value(limit.rlim_cur), value(limit.rlim_max)};
 }
 
+// The kernel may know more of them than its header said when this was compiled.
+Result<void> shrink_bounding_set(std::uint64_t keep) {
+  for (int i = 0; i < 64; ++i) {
+    const int held = ::prctl(PR_CAPBSET_READ, i, 0, 0, 0);
+    if (held < 0) {
+      break;  // the first number that is no capability
+    }
+    const bool keeps = ((keep >> i) & 1U) != 0;
+    if (held == 1 && !keeps && ::prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0) {
+      return Error::system("dropping " + capability_name(i) + " from the bounding set", errno);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Capabilities> read_capabilities(const std::string& proc_self) {
@@ -120,6 +139,37 @@ std::vector<std::string> missing_for_bpf(const Capabilities& capabilities) {
 
 bool may_signal_any(const Capabilities& capabilities) {
   return capabilities.has(CAP_KILL) && capabilities.initial_user_namespace;
+}
+
+Result<void> keep_only(std::span<const int> capabilities) {
+  std::uint64_t keep = 0;
+  for (const int capability : capabilities) {
+    keep |= std::uint64_t{1} << capability;
+  }
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    return Error::system("giving up new privileges", errno);
+  }
+  // First: it takes a capability that may be gone after the rest.
+  if (auto shrunk = shrink_bounding_set(keep); !shrunk) {
+    return shrunk;
+  }
+  // The C library has no wrappers; version 3 takes two halves of 32 bits.
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> halves{};
+  if (::syscall(SYS_capget, &header, halves.data()) != 0) {
+    return Error::system("reading own capabilities", errno);
+  }
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const auto part = static_cast<__u32>(keep >> (32 * i));
+    halves[i].effective &= part;
+    halves[i].permitted &= part;
+    halves[i].inheritable &= part;
+  }
+  // The kernel takes out of the ambient set what is no longer permitted and inheritable.
+  if (::syscall(SYS_capset, &header, halves.data()) != 0) {
+    return Error::system("giving up capabilities", errno);
+  }
+  return {};
 }
 
 Lockdown parse_lockdown(std::string_view text) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,13 @@ std::vector<std::string> missing_for_bpf(const Capabilities& capabilities);
 
 // May signal processes of any user (CAP_KILL).
 bool may_signal_any(const Capabilities& capabilities);
+
+// Gives up for good all capabilities but these: effective, permitted, inheritable, ambient and
+// bounding set, and no program executed later gets more than this one has (PR_SET_NO_NEW_PRIVS). Of
+// those to keep, what the process does not have it does not get. It is the calling thread's alone:
+// call it before other threads are made. Error: some are still there (to shrink the bounding set
+// takes CAP_SETPCAP).
+Result<void> keep_only(std::span<const int> capabilities);
 
 enum class Lockdown { kUnknown, kNone, kIntegrity, kConfidentiality };
 

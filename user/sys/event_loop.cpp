@@ -51,6 +51,16 @@ Result<void> EventLoop::add(int fd, std::uint32_t events, Handler handler) {
   return {};
 }
 
+Result<void> EventLoop::change(int fd, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0) {
+    return Error::system("epoll_ctl(MOD, fd " + std::to_string(fd) + ")", errno);
+  }
+  return {};
+}
+
 void EventLoop::remove(int fd) {
   if (handlers_.erase(fd) != 0) {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);

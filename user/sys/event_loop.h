@@ -23,6 +23,8 @@ class EventLoop {
   // `fd` is borrowed and must outlive its registration. `events`: EPOLLIN, ... An fd that is
   // registered already is an error (EEXIST).
   Result<void> add(int fd, std::uint32_t events, Handler handler);
+  // What to wait for on an fd that is registered.
+  Result<void> change(int fd, std::uint32_t events);
   void remove(int fd);
 
   // Calls `handler` once when the clock reaches `at_ns`; kNever disarms. One timer a loop; setting

@@ -8,7 +8,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <string>
+
+#include "sys/files.h"
+#include "sys/procfs_parse.h"
 
 namespace procguard::sys {
 
@@ -46,6 +50,28 @@ Result<Fd> duplicate_fd(int fd) {
     return Error::system("duplicating fd " + std::to_string(fd), errno);
   }
   return copy;
+}
+
+Result<pid_t> pid_of_pidfd(int pidfd) {
+  const std::string name = "pidfd " + std::to_string(pidfd);
+  const auto text = read_file("/proc/self/fdinfo/" + std::to_string(pidfd));
+  if (!text) {
+    return text.error().code() == ENOENT ? Error::system(name, EBADF) : text.error().in(name);
+  }
+  const std::string_view field = status_field(text.value(), "Pid");
+  pid_t pid = 0;
+  const char* end = field.data() + field.size();
+  const auto parsed = std::from_chars(field.data(), end, pid);
+  if (field.empty() || parsed.ec != std::errc() || parsed.ptr != end) {
+    return Error(name + ": expected a pidfd, this is another kind of descriptor", EINVAL);
+  }
+  if (pid == 0) {
+    return Error(name + ": what it holds has no number in this pid namespace", ESRCH);
+  }
+  if (pid < 0) {
+    return Error::system(name, ESRCH);
+  }
+  return pid;
 }
 
 Result<void> send_signal(int pidfd, int signal) {

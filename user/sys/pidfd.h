@@ -20,6 +20,11 @@ Result<Fd> open_thread_pidfd(pid_t tid);
 // A second descriptor of the same pidfd.
 Result<Fd> duplicate_fd(int fd);
 
+// The number, in our pid namespace, of the process or thread that the pidfd holds. Errors: EBADF
+// (no such descriptor), EINVAL (it is no pidfd), ESRCH (it has ended and was reaped, or has no
+// number in our pid namespace).
+Result<pid_t> pid_of_pidfd(int pidfd);
+
 // Sends `signal` to what the pidfd holds: the process, or the one thread. 0 only checks.
 Result<void> send_signal(int pidfd, int signal);
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Guards of an agent on real processes.
+#include <unistd.h>
+
+#include <csignal>
+
+#include "tests/agent/agent_under_test.h"
+
+namespace procguard::test {
+namespace {
+
+class AgentGuards : public AgentTest {};
+
+TEST_F(AgentGuards, ATimeoutEndsItsProcess) {
+  Sleeper target;
+  const std::uint64_t id = attach(process_guard().timeout(200ms).name("nap"), target.pid());
+  ASSERT_NE(id, 0U);
+  EXPECT_EQ(target.wait(), SIGKILL);
+  const auto step = event(id, PG_EVENT_STEP);
+  ASSERT_TRUE(step);
+  EXPECT_GE(step->event.at_ns, step->event.due_ns) << "never early";
+  EXPECT_EQ(step->event.result, static_cast<unsigned>(PG_RESULT_SENT));
+  ASSERT_EQ(step->reached, 1U);
+  EXPECT_TRUE(event(id, PG_EVENT_TARGET_EXITED));
+  EXPECT_TRUE(list().empty());
+  const auto shown = show(id);
+  ASSERT_TRUE(shown) << "ended guards stay visible";
+  EXPECT_EQ(shown->row.guard.phase, static_cast<unsigned>(PG_GUARD_ENDED));
+}
+
+TEST_F(AgentGuards, SetPauseResumeReleaseProgress) {
+  Sleeper target;
+  const std::uint64_t id = attach(process_guard().timeout(3600s), target.pid());
+  ASSERT_EQ(list().size(), 1U);
+  EXPECT_EQ(act(proto::Op::kPause, id).status, proto::Status::kOk);
+  EXPECT_EQ(set(id, PG_TIMEOUT, 1).status, proto::Status::kOk);
+  EXPECT_EQ(set(id, PG_TIMEOUT, std::chrono::nanoseconds(3600s).count()).status,
+            proto::Status::kOk);
+  EXPECT_EQ(act(proto::Op::kProgress, id).status, proto::Status::kOk);
+  EXPECT_EQ(act(proto::Op::kResume, id).status, proto::Status::kOk);
+  EXPECT_TRUE(target.alive());
+  EXPECT_EQ(act(proto::Op::kRelease, id).status, proto::Status::kOk);
+  EXPECT_TRUE(list().empty());
+  EXPECT_EQ(act(proto::Op::kRelease, id).status, proto::Status::kNotFound);
+  EXPECT_TRUE(target.alive());
+}
+
+TEST_F(AgentGuards, SurviveTheAgentsDeath) {
+  Sleeper target;
+  const std::uint64_t id = attach(process_guard().timeout(1500ms).name("job"), target.pid());
+  kill_agent();
+  start_agent();
+  const auto shown = show(id);
+  ASSERT_TRUE(shown);
+  EXPECT_EQ(shown->row.guard.phase, static_cast<unsigned>(PG_GUARD_ARMED));
+  EXPECT_EQ(target.wait(), SIGKILL);
+  const auto step = event(id, PG_EVENT_STEP);
+  ASSERT_TRUE(step);
+  EXPECT_GE(step->event.at_ns, step->event.due_ns);
+  EXPECT_TRUE(event(0, PG_EVENT_AGENT_GAP));
+}
+
+TEST_F(AgentGuards, ManyGuardsShareAWatch) {
+  Sleeper target;
+  std::vector<std::uint64_t> ids;
+  for (int i = 0; i < 40; ++i) {
+    ids.push_back(attach(process_guard().timeout(3600s).memory((64 + i) << 20), target.pid()));
+  }
+  EXPECT_EQ(list().size(), 40U);
+  const std::uint64_t first =
+      attach(process_guard().timeout(300ms).ladder("CONT,KILL"), target.pid());
+  EXPECT_TRUE(event(first, PG_EVENT_STEP));
+  EXPECT_TRUE(target.alive());
+}
+
+}  // namespace
+}  // namespace procguard::test
