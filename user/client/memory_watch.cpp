@@ -175,7 +175,6 @@ void MemoryWatch::retire_source() {
     SessionPage::close();
   }
   level_ = nullptr;
-  source_name_ = nullptr;
   if (readings_.source != nullptr) {
     retired_.push_back(std::move(readings_.source));
   }
@@ -234,6 +233,7 @@ void MemoryWatch::fall_back() {
   if (auto own = start_own(Wish::kAuto); !own) {
     tell_once(own.error());
     retire_source();
+    source_name_ = nullptr;
   }
 }
 
@@ -271,6 +271,7 @@ core::Ns MemoryWatch::stop_if_unused(core::Ns now) {
 void MemoryWatch::stop() {
   seeker_.give_up();
   retire_source();
+  source_name_ = nullptr;
   unused_since_ = core::kNever;
 }
 

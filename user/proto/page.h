@@ -52,6 +52,6 @@ struct Page {
 };
 
 static_assert(sizeof(PageHeader) == 64 && sizeof(PageSlot) == 64);
-static_assert(sizeof(Page) == 64 * 1024);
+static_assert(sizeof(Page) == 64UL * 1024);
 
 }  // namespace procguard::proto
