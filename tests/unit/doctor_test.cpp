@@ -26,7 +26,8 @@ Facts healthy() {
                     .exact_sums = true,
                     .percpu_rss = true,
                     .mm_owner = true,
-                    .sched_info = true};
+                    .sched_info = true,
+                    .signal_task = true};
   facts.capabilities.effective = ~std::uint64_t{0};
   facts.lockdown = sys::Lockdown::kNone;
   facts.cgroups.v2 = sys::CgroupMounts::V2{.point = "/sys/fs/cgroup", .root = "/"};
@@ -130,6 +131,18 @@ TEST(Doctor, WhatIsWrongIsNamedWithWhatToDo) {
       {"no real-time class",
        [](Facts& f) { f.scheduling = {.policy = SCHED_OTHER, .error = EPERM}; }, "realtime",
        CheckStatus::kWarn, "refused"},
+      {"no agent", [](Facts& f) { f.agent_error = ENOENT; }, "agent", CheckStatus::kOk,
+       "none is running"},
+      {"an agent of somebody else's group",
+       [](Facts& f) {
+         f.agent_error = EACCES;
+         f.agent_group = "guards";
+       },
+       "agent", CheckStatus::kWarn, "usermod -a -G guards"},
+      {"root's agent", [](Facts& f) { f.agent_error = EACCES; }, "agent", CheckStatus::kWarn,
+       "socket_group"},
+      {"before 6.13", [](Facts& f) { f.features.signal_task = false; }, "failsafe",
+       CheckStatus::kWarn, "next agent"},
   };
   for (const Case& row : cases) {
     Facts facts = healthy();

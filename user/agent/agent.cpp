@@ -49,7 +49,24 @@ void Agent::after_turn() {
   guards_->retire();
   server_->tidy();
   guards_->retire();  // of connections that were closed
+  tell_losses();
   consider_idle();
+}
+
+// What the kernel could not keep or tell. Levels are read again by then; members may be missing.
+void Agent::tell_losses() {
+  const pg_losses& losses = source_->programs().losses();
+  const std::uint64_t all =
+      losses.edges + losses.processes + losses.threads + losses.memberships + losses.signals;
+  if (all <= losses_told_) {
+    return;
+  }
+  pg_event lost{};
+  lost.kind = PG_EVENT_LOST;
+  lost.at_ns = clock_.now();
+  lost.observed = all - losses_told_;
+  losses_told_ = all;
+  guards_->tell(lost);
 }
 
 void Agent::consider_idle() {
@@ -120,6 +137,7 @@ proto::StatusBody Agent::status() {
   body.losses = source_->programs().losses();
   body.gap_ns = gap_ns_;
   body.adopted = adopted_;
+  body.failsafe_sleepers = failsafe_sleepers_ ? 1 : 0;
   body.exact_sums = source_->exact_sums() ? 1 : 0;
   proto::put_text(body.version, PROCGUARD_VERSION);
   proto::put_text(body.pin_dir, config_.pin_dir);

@@ -49,6 +49,7 @@ class Agent {
   void on_time();
   void after_turn();
   void consider_idle();
+  void tell_losses();
   core::Ns next_wake();
   proto::StatusBody status();
 
@@ -71,6 +72,8 @@ class Agent {
   core::Ns started_ns_ = 0;
   core::Ns gap_ns_ = 0;
   std::uint64_t adopted_ = 0;
+  std::uint64_t losses_told_ = 0;
+  bool failsafe_sleepers_ = false;
   core::Ns idle_at_ = core::kNever;      // when the programs are to be detached
   core::Ns watchdog_at_ = core::kNever;  // when the service manager is to hear from us
   core::Ns watchdog_every_ = 0;

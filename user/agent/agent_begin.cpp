@@ -15,6 +15,7 @@
 
 #include "agent/agent.h"
 #include "engine/process_facts.h"
+#include "kernel/features.h"
 #include "proto/codec.h"
 #include "sys/caps.h"
 #include "sys/namespaces.h"
@@ -91,6 +92,7 @@ Result<void> Agent::begin() {
     return listening;
   }
   loop_->on_timer([this] { on_time(); });
+  failsafe_sleepers_ = kernel::can_signal_task();
   drop_privileges();
   return {};
 }

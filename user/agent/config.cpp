@@ -197,9 +197,10 @@ Error at(const std::string& path, const toml::source_region& where, const std::s
 Result<void> read_section(const std::string& path, const std::string& section,
                           const toml::table& table, const std::vector<Key>& keys, Config& config) {
   for (const auto& [found, node] : table) {
-    const std::string full = section + "." + sys::printable(found.str());
-    const auto key = std::find_if(keys.begin(), keys.end(), [&](const Key& known) {
-      return known.section == section && known.name == found.str();
+    const std::string_view name = found.str();
+    const std::string full = section + "." + sys::printable(name);
+    const auto key = std::find_if(keys.begin(), keys.end(), [&section, name](const Key& known) {
+      return known.section == section && known.name == name;
     });
     if (key == keys.end()) {
       return at(path, found.source(),

@@ -285,12 +285,17 @@ const char* status_name(CheckStatus status) {
 }  // namespace
 
 std::vector<Check> diagnose(const Facts& facts) {
-  return {check_kernel(facts),        check_btf(facts),        check_capabilities(facts),
-          check_pid_namespace(facts), check_lockdown(facts),   check_programs(facts),
-          check_sums(facts),          check_rss_events(facts), check_owner(facts),
-          check_sched_info(facts),    check_cgroups(facts),    check_tracefs(facts),
-          check_bpffs(facts),         check_open_files(facts), check_locked_memory(facts),
-          check_pid_max(facts),       check_scheduling(facts)};
+  std::vector<Check> checks{
+      check_kernel(facts),        check_btf(facts),        check_capabilities(facts),
+      check_pid_namespace(facts), check_lockdown(facts),   check_programs(facts),
+      check_sums(facts),          check_rss_events(facts), check_owner(facts),
+      check_sched_info(facts),    check_cgroups(facts),    check_tracefs(facts),
+      check_bpffs(facts),         check_open_files(facts), check_locked_memory(facts),
+      check_pid_max(facts),       check_scheduling(facts)};
+  for (Check& check : diagnose_agent(facts)) {
+    checks.push_back(std::move(check));
+  }
+  return checks;
 }
 
 int doctor_status(const std::vector<Check>& checks) {

@@ -31,6 +31,10 @@ struct Facts {
   sys::ResourceLimits limits;
   std::uint64_t pid_max = 0;   // 0: not known
   sys::Scheduling scheduling;  // what a thread gets that asks for SCHED_FIFO
+  // The host's agent: the errno of connecting to its socket, 0 where it answers.
+  std::string agent_socket;
+  int agent_error = 0;
+  std::string agent_group;  // of the socket; empty: not known, or root's alone
 };
 
 enum class CheckStatus { kOk, kWarn, kMissing };
@@ -44,6 +48,8 @@ struct Check {
 };
 
 Facts collect_facts();
+// doctor_agent.cpp: the checks about the agent.
+std::vector<Check> diagnose_agent(const Facts& facts);
 std::vector<Check> diagnose(const Facts& facts);
 
 std::string doctor_text(const Facts& facts, const std::vector<Check>& checks);

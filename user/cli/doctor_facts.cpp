@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What procguard doctor looks at.
+#include <grp.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <thread>
 
 #include "cli/doctor.h"
+#include "proto/client.h"
 #include "sys/files.h"
 #include "sys/namespaces.h"
 #include "sys/procfs.h"
@@ -30,6 +34,19 @@ std::uint64_t read_number(const std::string& path) {
     std::from_chars(text.value().data(), text.value().data() + text.value().size(), value);
   }
   return value;
+}
+
+void look_for_agent(Facts& facts) {
+  const char* elsewhere = std::getenv("PROCGUARD_SOCKET");
+  facts.agent_socket =
+      elsewhere != nullptr && *elsewhere != '\0' ? elsewhere : proto::kDefaultSocket;
+  const auto client = proto::Client::connect(facts.agent_socket);
+  facts.agent_error = client ? 0 : client.error().code();
+  struct stat about {};
+  if (::stat(facts.agent_socket.c_str(), &about) == 0 && (about.st_mode & S_IWGRP) != 0) {
+    const struct group* entry = ::getgrgid(about.st_gid);
+    facts.agent_group = entry != nullptr ? entry->gr_name : std::to_string(about.st_gid);
+  }
 }
 
 }  // namespace
@@ -56,6 +73,7 @@ Facts collect_facts() {
     facts.cgroup_writable = ::access(facts.cgroups.v2->point.c_str(), W_OK) == 0;
   }
   facts.limits = sys::read_resource_limits();
+  look_for_agent(facts);
   facts.pid_max = read_number("/proc/sys/kernel/pid_max");
   // In a thread of its own: this one shall not become a real-time thread.
   std::thread([&facts] { facts.scheduling = sys::request_sched_fifo(); }).join();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/agent_main.h"
+#include "cli/agent_commands.h"
 #include "cli/doctor.h"
 #include "cli/run.h"
 #include "cli/timeout.h"
@@ -20,9 +21,22 @@ constexpr const char* kHelp =
     "Keeps running work inside limits of time and memory.\n"
     "\n"
     "Commands:\n"
-    "  run      Run a command under limits of time, CPU time and memory\n"
-    "  timeout  Run a command with a time limit: timeout(1) as POSIX and GNU have it\n"
-    "  doctor   Say what works on this machine, what does not, and what to do about it\n"
+    "  run       Run a command under limits of time, CPU time and memory\n"
+    "  timeout   Run a command with a time limit: timeout(1) as POSIX and GNU have it\n"
+    "  doctor    Say what works on this machine, what does not, and what to do about it\n"
+    "  agent     Guard what runs already, for all of the machine, until it ends\n"
+    "\n"
+    "Commands that ask the agent:\n"
+    "  attach    Guard a process, thread, tree, cgroup or container that runs already\n"
+    "  list      List guards: what is used of each limit, the time left, the step\n"
+    "  show      Show all that is known of a guard\n"
+    "  set       Change limits of a guard\n"
+    "  pause     Stop the clocks of guards\n"
+    "  resume    Let paused guards go on\n"
+    "  release   End guards; their targets go on\n"
+    "  progress  Tell a guard that the work goes on: its timeout starts anew\n"
+    "  events    Print what happened to guards, and follow it\n"
+    "  status    Say how the agent is\n"
     "\n"
     "Options:\n"
     "  -h, --help     Print this and exit; 'procguard COMMAND --help' says more\n"
@@ -32,7 +46,8 @@ constexpr const char* kHelp =
     "  procguard run -t 10m -m 2G -- make -j8   time and memory of everything make starts\n"
     "  procguard run -t 30s --kill -- ./job     INT, then TERM, then KILL\n"
     "  procguard timeout -k 5 30 ./job          as timeout(1); so is a link named 'timeout'\n"
-    "  procguard doctor                         can memory be guarded without polling here?\n";
+    "  procguard doctor                         can memory be guarded without polling here?\n"
+    "  procguard attach --tree 4242 -m 2G       what runs already; the agent guards it\n";
 
 bool is_called(const char* path, std::string_view name) {
   const char* slash = std::strrchr(path, '/');
@@ -63,6 +78,21 @@ int doctor(const std::vector<std::string>& args) {
   return usage_error("doctor: unexpected '" + args[0] + "' (expected nothing, or --json)");
 }
 
+struct Command {
+  const char* name;
+  int (*main)(const std::vector<std::string>& args);
+};
+
+constexpr Command kCommands[] = {
+    {"run", procguard::cli::run_main},           {"doctor", doctor},
+    {"agent", procguard::agent::agent_main},     {"attach", procguard::cli::attach_main},
+    {"list", procguard::cli::list_main},         {"show", procguard::cli::show_main},
+    {"set", procguard::cli::set_main},           {"pause", procguard::cli::pause_main},
+    {"resume", procguard::cli::resume_main},     {"release", procguard::cli::release_main},
+    {"progress", procguard::cli::progress_main}, {"events", procguard::cli::events_main},
+    {"status", procguard::cli::status_main},
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -78,14 +108,10 @@ int main(int argc, char** argv) {
     return procguard::cli::timeout_main(argc - 1, argv + 1, "procguard timeout");
   }
   const std::vector<std::string> args(argv + 2, argv + argc);
-  if (command == "agent") {
-    return procguard::agent::agent_main(args);
-  }
-  if (command == "run") {
-    return procguard::cli::run_main(args);
-  }
-  if (command == "doctor") {
-    return doctor(args);
+  for (const Command& known : kCommands) {
+    if (command == known.name) {
+      return known.main(args);
+    }
   }
   if (command == "--help" || command == "-h" || command == "help") {
     return print(kHelp);
@@ -93,6 +119,8 @@ int main(int argc, char** argv) {
   if (command == "--version") {
     return print("procguard " PROCGUARD_VERSION "\n");
   }
-  return usage_error("unknown command '" + std::string(command) +
-                     "' (expected run, timeout or doctor)");
+  return usage_error(
+      "unknown command '" + std::string(command) +
+      "' (expected run, timeout, doctor, agent, attach, list, show, set, pause, resume, release, "
+      "progress, events or status)");
 }

@@ -36,13 +36,23 @@ bool has_member(const btf* types, const btf_type* type, std::string_view name) {
   return false;
 }
 
+bool knows_signal_task(const btf* types) {
+  return btf__find_by_name_kind(types, "bpf_send_signal_task", BTF_KIND_FUNC) > 0;
+}
+
 void read_types(const btf* types, Features& features) {
   features.mm_owner = has_member(types, find_struct(types, "mm_struct"), "owner");
   features.sched_info = has_member(types, find_struct(types, "sched_info"), "run_delay");
+  features.signal_task = knows_signal_task(types);
   features.percpu_rss = find_struct(types, "mm_rss_stat") == nullptr;
 }
 
 }  // namespace
+
+bool can_signal_task() {
+  const Types types(btf__load_vmlinux_btf(), &btf__free);
+  return types != nullptr && knows_signal_task(types.get());
+}
 
 Features probe_features() {
   Features features;
@@ -53,14 +63,16 @@ Features probe_features() {
     return features;
   }
   read_types(types.get(), features);
-  auto programs = Programs::load(LoadOptions{.watches = 1, .processes = 16, .threads = 16});
+  auto programs =
+      Programs::load(LoadOptions{.watches = 1, .processes = 16, .threads = 16, .failsafe = true});
   if (!programs) {
     features.error = programs.error().message();
     return features;
   }
   features.programs_load = true;
   features.exact_sums = programs.value()->exact_sums();
-  for (Group group : {Group::kLifecycle, Group::kScheduler, Group::kMemory, Group::kDoom}) {
+  for (Group group :
+       {Group::kLifecycle, Group::kScheduler, Group::kMemory, Group::kDoom, Group::kFailsafe}) {
     if (auto attached = programs.value()->attach(group); !attached) {
       features.error = attached.error().message();
       return features;

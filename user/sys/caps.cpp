@@ -159,12 +159,13 @@ Result<void> keep_only(std::span<const int> capabilities) {
   if (::syscall(SYS_capget, &header, halves.data()) != 0) {
     return Error::system("reading own capabilities", errno);
   }
-  for (std::size_t i = 0; i < halves.size(); ++i) {
-    const auto part = static_cast<__u32>(keep >> (32 * i));
-    halves[i].effective &= part;
-    halves[i].permitted &= part;
-    halves[i].inheritable &= part;
-  }
+  const auto reduce = [](__user_cap_data_struct& half, std::uint64_t part) {
+    half.effective &= static_cast<__u32>(part);
+    half.permitted &= static_cast<__u32>(part);
+    half.inheritable &= static_cast<__u32>(part);
+  };
+  reduce(halves[0], keep);
+  reduce(halves[1], keep >> 32);
   // The kernel takes out of the ambient set what is no longer permitted and inheritable.
   if (::syscall(SYS_capset, &header, halves.data()) != 0) {
     return Error::system("giving up capabilities", errno);
