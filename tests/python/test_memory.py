@@ -152,7 +152,7 @@ def test_a_source_that_there_is_not():
         env={"PROCGUARD_SOURCE": "nonsense"},
     )
     assert "Invalid argument" in ended.out
-    assert "'nonsense' is none of auto, bpf, procfs" in ended.err
+    assert "'nonsense' is none of auto, agent, bpf, procfs" in ended.err
 
 
 NOBODYS = """

@@ -27,8 +27,24 @@ procguard_entry Entry::enter(Guard& of, Thread& by, void* for_user, core::Ns now
       memory ? core::saturating_add(of.begin.limit[of.resource].limit, base) : core::kNever,
       std::memory_order_relaxed);
   check_ns.store(of.check_interval, std::memory_order_relaxed);
+  show();
   state.store(word(generation, kEntered), std::memory_order_seq_cst);
   return {this, generation};
+}
+
+void Entry::show_in(proto::Page& page) {
+  const bool timeout = guard->resource == PG_TIMEOUT;
+  const bool stepped = known == generation_of(state.load(std::memory_order_relaxed));
+  ShownGuard line;
+  line.tid = static_cast<std::uint32_t>(thread.load(std::memory_order_relaxed)->tid);
+  line.resource = guard->resource;
+  line.limit = guard->begin.limit[guard->resource].limit;
+  line.base = timeout ? since_ns.load(std::memory_order_relaxed) : rss_at_entry;
+  line.grace_ns = guard->begin.limit[guard->resource].grace_ns;
+  line.guard = guard->id;
+  line.next_step = stepped ? machine.limit[guard->resource].next_step : 0;
+  line.steps = guard->begin.steps;
+  shown.put(page, line);
 }
 
 // A holder takes a step, which is some system calls long. The bit tells it to wake us.

@@ -21,6 +21,7 @@
 
 #include "bpf/contract.h"
 #include "client/guard.h"
+#include "client/shown.h"
 #include "core/clock.h"
 
 namespace procguard::client {
@@ -63,6 +64,7 @@ struct alignas(64) Entry {
   bool signalled = false;
   bool suspended = false;     // belongs to no thread: exceptions are told, signals wait
   bool signal_waits = false;  // one does
+  Shown shown;                // also the enterer's
 
   // The monitor's own, about the generation it knows.
   std::uint64_t known = 0;
@@ -77,6 +79,13 @@ struct alignas(64) Entry {
   // only. The guard is held until the entry is left.
   procguard_entry enter(Guard& of, Thread& by, void* for_user, core::Ns now,
                         std::uint64_t rss_bytes);
+  // Its line in the session's page, written or renewed; its enterer's, then its holder's.
+  void show() {
+    if (proto::Page* page = g_shown_page.load(std::memory_order_acquire); page != nullptr)
+        [[unlikely]] {
+      show_in(*page);
+    }
+  }
   // The timeout counts from now, the ladder from its foot. Any thread. True: tell the monitor.
   bool restart(core::Ns now) {
     since_ns.store(now, std::memory_order_release);
@@ -103,6 +112,9 @@ struct alignas(64) Entry {
   // Its holder's: the exception that is pending, if one is, is never taken up; `trip` and the
   // guard's last one say so.
   bool withdraw();
+
+ private:
+  void show_in(proto::Page& page);
 };
 
 inline std::uint64_t generation_of(std::uint64_t state) {

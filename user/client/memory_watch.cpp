@@ -6,15 +6,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <iterator>
+#include <utility>
 
 #include "client/futex.h"
+#include "client/shown.h"
+#include "client/thread.h"
 #include "engine/bpf_source.h"
 #include "engine/procfs_source.h"
-#include "sys/caps.h"
-#include "sys/namespaces.h"
 #include "sys/procfs.h"
 
 namespace procguard::client {
@@ -22,53 +21,24 @@ namespace {
 
 // Attaching costs milliseconds: a guard in a loop must not do that each time.
 constexpr core::Ns kUnusedFor = 10 * core::kSecond;
+// How often an agent that has gone is looked for; more and more seldom where it does not do its
+// part.
+constexpr core::Ns kSeekEvery = core::kSecond;
+constexpr core::Ns kSeekSeldom = 60 * core::kSecond;
+// Reading a number takes nanoseconds, but the reader may have lost its CPU.
+constexpr core::Ns kReadersGone = 10 * core::kMillisecond;
 
-enum class Wish { kAuto, kBpf, kProcfs };
-
-Result<Wish> wish() {
-  const char* text = std::getenv("PROCGUARD_SOURCE");
-  if (text == nullptr || *text == '\0' || std::strcmp(text, "auto") == 0) {
-    return Wish::kAuto;
-  }
-  if (std::strcmp(text, "bpf") == 0) {
-    return Wish::kBpf;
-  }
-  if (std::strcmp(text, "procfs") == 0) {
-    return Wish::kProcfs;
-  }
-  return Error("PROCGUARD_SOURCE: '" + std::string(text) + "' is none of auto, bpf, procfs",
-               EINVAL);
+// It is not there, is not for us, or has ended. Else something is wrong with it.
+bool is_away(const Error& why) {
+  constexpr int kAway[] = {ENOENT, ECONNREFUSED, EACCES, ECONNRESET, EPIPE};
+  return std::find(std::begin(kAway), std::end(kAway), why.code()) != std::end(kAway);
 }
 
-bool may_have_bpf() {
-  const auto capabilities = sys::read_capabilities();
-  return capabilities && sys::missing_for_bpf(capabilities.value()).empty() &&
-         sys::in_host_pid_namespace();
-}
-
-Result<std::unique_ptr<engine::BpfSource>> make_bpf(const core::Clock& clock) {
-  if (!may_have_bpf()) {
-    return Error("BPF needs CAP_BPF, CAP_PERFMON and the host's pid namespace", EPERM);
-  }
-  engine::BpfSourceOptions options;
-  // One process: the maps hold it and what it forks while it is being looked at.
-  options.load.watches = 1;
-  options.load.processes = 64;
-  options.load.threads = 4096;
-  options.load.cgroups = false;
-  options.account_memory = true;
-  options.account_time = false;
-  return engine::BpfSource::create(clock, options);
+bool wants_agent(Wish wish) {
+  return wish == Wish::kAuto || wish == Wish::kAgent;
 }
 
 }  // namespace
-
-const char* likely_source_name() {
-  const auto wanted = wish();
-  const bool bpf =
-      wanted && (wanted.value() == Wish::kBpf || (wanted.value() == Wish::kAuto && may_have_bpf()));
-  return bpf ? "bpf" : "procfs";
-}
 
 int MemoryWatch::use() {
   users_.fetch_add(1);
@@ -93,29 +63,193 @@ int MemoryWatch::wait_until_started() {
 }
 
 std::uint64_t MemoryWatch::rss_bytes() const {
-  const __s64* level = level_.load(std::memory_order_acquire);
+  readers_.fetch_add(1);
+  const __s64* level = level_.load();
+  const __s64 read = level == nullptr ? -1 : __atomic_load_n(level, __ATOMIC_RELAXED);
+  readers_.fetch_sub(1);
   if (level != nullptr) {
-    const __s64 bytes = __atomic_load_n(level, __ATOMIC_RELAXED);
-    return bytes > 0 ? static_cast<std::uint64_t>(bytes) : 0;
+    return read > 0 ? static_cast<std::uint64_t>(read) : 0;
   }
   const auto bytes = sys::ProcRoot().rss_bytes(::getpid());
   return bytes ? bytes.value() : 0;
 }
 
 core::Ns MemoryWatch::serve(core::Ns now) {
-  if (state_.load() == kWanted) {
-    const auto started = start();
-    error_ = started ? 0 : (started.error().code() == EINVAL ? EINVAL : ENOSYS);
-    if (!started) {
-      std::fprintf(stderr, "procguard: memory guards: %s\n", started.error().message().c_str());
-    }
-    state_ = started ? kRunning : kFailed;
-    futex_wake_all(state_);
-    unused_since_ = core::kNever;
+  if (readings_.source != nullptr) {
+    static_cast<void>(readings_.source->drain());
   }
-  if (!running()) {
+  core::Ns next = core::kNever;
+  if (state_.load() == kWanted) {
+    next = start(now);
+  }
+  if (running()) {
+    next = std::min(next, follow_agent(now));
+    next = std::min(next, stop_if_unused(now));
+  }
+  return std::min(next, free_retired(now));
+}
+
+// Called again until it is no longer wanted: the agent's answer is awaited in between.
+core::Ns MemoryWatch::start(core::Ns now) {
+  const auto wanted = wish();
+  if (!wanted) {
+    started(wanted.error());
     return core::kNever;
   }
+  wish_ = wanted.value();
+  auto answer = AgentSeeker::Answer::kNone;
+  if (wants_agent(wish_)) {
+    answer = seeker_.ask();
+    if (answer == AgentSeeker::Answer::kPending) {
+      return seeker_.next_check(now);
+    }
+  }
+  if (answer == AgentSeeker::Answer::kAccepted) {
+    started(start_agents());
+    return core::kNever;
+  }
+  if (wish_ == Wish::kAgent) {
+    started(seeker_.why().in("source agent"));
+    return core::kNever;
+  }
+  if (wish_ == Wish::kAuto) {
+    seek_later(now, seeker_.why());
+    if (!is_away(seeker_.why())) {
+      tell_once(seeker_.why());
+    }
+  }
+  started(start_own(wish_));
+  return core::kNever;
+}
+
+void MemoryWatch::started(const Result<void>& result) {
+  if (!result) {
+    error_ = result.error().code() == EINVAL ? EINVAL : ENOSYS;
+    std::fprintf(stderr, "procguard: memory guards: %s\n", result.error().message().c_str());
+  }
+  state_ = result ? kRunning : kFailed;
+  futex_wake_all(state_);
+  unused_since_ = core::kNever;
+}
+
+Result<void> MemoryWatch::start_own(Wish wanted) {
+  auto own = make_own_source(wanted, clock_);
+  return own ? put_to_use(std::move(own).value()) : own.error();
+}
+
+Result<void> MemoryWatch::start_agents() {
+  Readings readings;
+  auto source = seeker_.take();
+  readings.agent = source.get();
+  readings.source = std::move(source);
+  if (auto put = put_to_use(std::move(readings)); !put) {
+    return put;
+  }
+  agent_was_used_ = true;
+  SessionPage::instance().open();
+  show_all_entries();
+  return {};
+}
+
+// The new one watches before the old one goes. Its thresholds are put in force by the round that
+// follows, which compares the level with them: what crossed meanwhile is seen there.
+Result<void> MemoryWatch::put_to_use(Readings readings) {
+  engine::Target self;
+  self.scope = PG_SCOPE_PROCESS;
+  self.pid = ::getpid();
+  self.owner_uid = ::getuid();
+  const auto watch = readings.source->watch(self);
+  if (!watch) {
+    return watch.error().in("watching this process");
+  }
+  retire_source();
+  readings_ = std::move(readings);
+  watch_ = watch.value();
+  level_ = readings_.bpf == nullptr ? nullptr : readings_.bpf->memory_level(watch_);
+  source_name_ = readings_.source->name();
+  return {};
+}
+
+void MemoryWatch::retire_source() {
+  if (readings_.agent != nullptr) {
+    SessionPage::close();
+  }
+  level_ = nullptr;
+  if (readings_.source != nullptr) {
+    retired_.push_back(std::move(readings_.source));
+  }
+  readings_ = {};
+  watch_ = 0;
+  in_force_ = {};
+  std::fill(std::begin(over_when_armed_), std::end(over_when_armed_), 0);
+}
+
+// When to try again.
+core::Ns MemoryWatch::free_retired(core::Ns now) {
+  if (!retired_.empty() && readers_.load() != 0) {  // who comes from now on finds another level_
+    return now + kReadersGone;
+  }
+  retired_.clear();
+  return core::kNever;
+}
+
+// Goes on without an agent that is lost, and looks whether there is one again.
+core::Ns MemoryWatch::follow_agent(core::Ns now) {
+  if (readings_.agent != nullptr) {
+    const auto lost = readings_.agent->lost();
+    if (!lost) {
+      return core::kNever;
+    }
+    if (wish_ == Wish::kAgent || !is_away(*lost)) {
+      tell_once(*lost);
+    }
+    seek_later(now, *lost);
+    fall_back();
+  }
+  if (!agent_was_used_ || !wants_agent(wish_)) {
+    return core::kNever;
+  }
+  if (now < seek_at_ns_) {
+    return seek_at_ns_;
+  }
+  const auto answer = seeker_.ask();
+  if (answer == AgentSeeker::Answer::kPending) {
+    return seeker_.next_check(now);
+  }
+  if (answer == AgentSeeker::Answer::kAccepted) {
+    static_cast<void>(start_agents());  // accepts this process as what is watched
+    return core::kNever;
+  }
+  seek_later(now, seeker_.why());
+  if (readings_.source == nullptr) {
+    fall_back();
+  }
+  return seek_at_ns_;
+}
+
+// Where not even /proc can be had (no descriptor is free) the rounds at which the agent is looked
+// for read the level once.
+void MemoryWatch::fall_back() {
+  if (auto own = start_own(Wish::kAuto); !own) {
+    tell_once(own.error());
+    retire_source();
+    source_name_ = nullptr;
+  }
+}
+
+void MemoryWatch::seek_later(core::Ns now, const Error& why) {
+  seek_wait_ = is_away(why) ? kSeekEvery : std::clamp(2 * seek_wait_, kSeekEvery, kSeekSeldom);
+  seek_at_ns_ = now + seek_wait_;
+}
+
+void MemoryWatch::tell_once(const Error& why) {
+  if (!std::exchange(told_, true)) {
+    std::fprintf(stderr, "procguard: memory guards go on without the agent: %s\n",
+                 why.message().c_str());
+  }
+}
+
+core::Ns MemoryWatch::stop_if_unused(core::Ns now) {
   if (in_use()) {
     unused_since_ = core::kNever;
     return core::kNever;
@@ -134,62 +268,17 @@ core::Ns MemoryWatch::serve(core::Ns now) {
   return core::kNever;
 }
 
-Result<void> MemoryWatch::start() {
-  const auto wanted = wish();
-  if (!wanted) {
-    return wanted.error();
-  }
-  engine::BpfSource* bpf = nullptr;
-  if (wanted.value() != Wish::kProcfs) {
-    auto made = make_bpf(clock_);
-    if (!made && wanted.value() == Wish::kBpf) {
-      return made.error().in("source bpf");
-    }
-    if (!made && made.error().code() != EPERM) {
-      std::fprintf(stderr, "procguard: memory guards read /proc: %s\n",
-                   made.error().message().c_str());
-    }
-    if (made) {
-      bpf = made->get();
-      source_ = std::move(made).value();
-    }
-  }
-  if (bpf == nullptr) {
-    auto made = engine::ProcfsSource::create(clock_, engine::default_procfs_options());
-    if (!made) {
-      return made.error().in("source procfs");
-    }
-    procfs_ = made->get();
-    source_ = std::move(made).value();
-  }
-  engine::Target self;
-  self.scope = PG_SCOPE_PROCESS;
-  self.pid = ::getpid();
-  self.owner_uid = ::getuid();
-  auto watch = source_->watch(self);
-  if (!watch) {
-    stop();
-    return watch.error().in("watching this process");
-  }
-  watch_ = watch.value();
-  level_ = bpf == nullptr ? nullptr : bpf->memory_level(watch_);
-  source_name_ = source_->name();
-  return {};
-}
-
 void MemoryWatch::stop() {
-  level_ = nullptr;
+  seeker_.give_up();
+  retire_source();
   source_name_ = nullptr;
-  source_.reset();
-  procfs_ = nullptr;
-  watch_ = 0;
-  in_force_ = {};
-  std::fill(std::begin(over_when_armed_), std::end(over_when_armed_), 0);
   unused_since_ = core::kNever;
 }
 
 void MemoryWatch::abandon() {
   stop();
+  retired_.clear();
+  readers_ = 0;
   users_ = 0;
   state_ = kOff;
   armed_bytes_ = core::kNever;
@@ -200,25 +289,31 @@ MemoryView MemoryWatch::view() {
   if (!running()) {
     return view;
   }
-  const auto levels = source_->levels(watch_);
+  if (readings_.source == nullptr) {
+    view.bytes = rss_bytes();
+    return view;
+  }
+  const auto levels = readings_.source->levels(watch_);
   if (!levels) {
     return view;
   }
   view.bytes = levels->memory_bytes;
   for (int i = 0; i < 2; ++i) {
     // What was over already when its threshold was put in force has not crossed then.
-    const core::Ns since = levels->memory[i].over_since_ns;
-    view.crossings[i] = {in_force_.memory[i].bytes, since == over_when_armed_[i] ? 0 : since};
+    const engine::ThresholdState& state = levels->memory[i];
+    const core::Ns since = state.over_since_ns;
+    const bool crossed = since != over_when_armed_[i] && since != state.set_over_since_ns;
+    view.crossings[i] = {in_force_.memory[i].bytes, crossed ? since : 0};
   }
   return view;
 }
 
 bool MemoryWatch::arm(const Round& round, const MemoryView& seen) {
-  if (!running()) {
+  if (!running() || readings_.source == nullptr) {
     return false;
   }
-  if (procfs_ != nullptr && round.check_interval_ns != core::kNever) {
-    procfs_->set_check_interval(round.check_interval_ns);
+  if (readings_.procfs != nullptr && round.check_interval_ns != core::kNever) {
+    readings_.procfs->set_check_interval(round.check_interval_ns);
   }
   engine::Thresholds wanted;
   wanted.memory[0].bytes = round.nearest_above == core::kNever ? 0 : round.nearest_above;
@@ -235,10 +330,10 @@ bool MemoryWatch::arm(const Round& round, const MemoryView& seen) {
 }
 
 void MemoryWatch::put_in_force(const engine::Thresholds& wanted) {
-  if (!source_->set_thresholds(watch_, wanted)) {
+  if (!readings_.source->set_thresholds(watch_, wanted)) {
     return;
   }
-  const auto levels = source_->levels(watch_);
+  const auto levels = readings_.source->levels(watch_);
   for (int i = 0; i < 2; ++i) {
     if (wanted.memory[i].bytes != in_force_.memory[i].bytes) {
       over_when_armed_[i] = levels ? levels->memory[i].over_since_ns : 0;
@@ -247,18 +342,12 @@ void MemoryWatch::put_in_force(const engine::Thresholds& wanted) {
   in_force_ = wanted;
 }
 
-int MemoryWatch::event_fd() const {
-  return source_ == nullptr ? -1 : source_->event_fd();
-}
-
-void MemoryWatch::drain() {
-  if (source_ != nullptr) {
-    static_cast<void>(source_->drain());
-  }
+std::array<int, 2> MemoryWatch::event_fds() const {
+  return {readings_.source == nullptr ? -1 : readings_.source->event_fd(), seeker_.event_fd()};
 }
 
 core::Ns MemoryWatch::next_check(core::Ns now) const {
-  return source_ == nullptr ? core::kNever : source_->next_check(now);
+  return readings_.source == nullptr ? core::kNever : readings_.source->next_check(now);
 }
 
 }  // namespace procguard::client

@@ -2,22 +2,23 @@
 // MemoryWatch: the one watch of this process on its own RSS, for any number of guards. Whoever
 // enters a memory guard is counted as its user and waits until it is there; the monitor starts it,
 // keeps its two thresholds nearest to the level, and stops it when nobody has used it for a while.
+//
+// With an agent the watch is the agent's, over a session. When the session is lost the process goes
+// on by itself, and looks for an agent again once in a while.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <vector>
 
+#include "client/agent_seeker.h"
+#include "client/own_source.h"
 #include "client/patrol.h"
 #include "core/clock.h"
 #include "core/result.h"
 #include "engine/source.h"
-
-namespace procguard::engine {
-class BpfSource;
-class ProcfsSource;
-}  // namespace procguard::engine
 
 namespace procguard::client {
 
@@ -40,15 +41,16 @@ class MemoryWatch {
   const char* source_name() const { return source_name_.load(); }
 
   // --- the monitor ---
-  // Starts and stops as wanted. Returns when it wants to be called again at the latest.
+  // Takes what its sources have to say, then starts, stops and changes them as wanted. Returns when
+  // it wants to be called again at the latest.
   core::Ns serve(core::Ns now);
   // Anybody who enters from now on tells the monitor.
   void disarm_look() { armed_bytes_.store(core::kNever); }
   MemoryView view();
   // Puts what the round found in force; true if the level has crossed one of them meanwhile.
   bool arm(const Round& round, const MemoryView& seen);
-  int event_fd() const;
-  void drain();
+  // What becomes readable when serve() is wanted; -1: nothing.
+  std::array<int, 2> event_fds() const;
   core::Ns next_check(core::Ns now) const;
   bool running() const { return state_.load() == kRunning; }
   // In a fork's child, whose parent's monitor is not there.
@@ -57,7 +59,18 @@ class MemoryWatch {
  private:
   enum State : std::uint32_t { kOff, kWanted, kRunning, kFailed };
 
-  Result<void> start();
+  core::Ns start(core::Ns now);
+  void started(const Result<void>& result);
+  Result<void> start_own(Wish wanted);
+  Result<void> start_agents();
+  Result<void> put_to_use(Readings readings);
+  void retire_source();
+  core::Ns free_retired(core::Ns now);
+  core::Ns follow_agent(core::Ns now);
+  void fall_back();
+  void seek_later(core::Ns now, const Error& why);
+  void tell_once(const Error& why);
+  core::Ns stop_if_unused(core::Ns now);
   void stop();
   void put_in_force(const engine::Thresholds& wanted);
 
@@ -65,20 +78,24 @@ class MemoryWatch {
   std::atomic<std::uint32_t> state_{kOff};  // a futex
   std::atomic<std::uint32_t> users_{0};
   std::atomic<std::uint64_t> armed_bytes_{core::kNever};
-  std::atomic<const __s64*> level_{nullptr};  // the kernel's own; nullptr: ask /proc
+  std::atomic<const __s64*> level_{nullptr};       // the kernel's own; nullptr: ask /proc
+  mutable std::atomic<std::uint32_t> readers_{0};  // of level_, which goes when there are none
   std::atomic<const char*> source_name_{nullptr};
   std::atomic<int> error_{0};
 
   // The monitor's own.
-  std::unique_ptr<engine::Source> source_;
-  engine::ProcfsSource* procfs_ = nullptr;  // source_, where it is that
+  Wish wish_ = Wish::kAuto;
+  Readings readings_;
+  std::vector<std::unique_ptr<engine::Source>> retired_;  // somebody may still read from them
+  AgentSeeker seeker_{clock_};
+  bool agent_was_used_ = false;
+  bool told_ = false;
+  core::Ns seek_at_ns_ = core::kNever;
+  core::Ns seek_wait_ = 0;
   engine::WatchId watch_ = 0;
   engine::Thresholds in_force_;
   core::Ns over_when_armed_[2] = {0, 0};  // their over_since when they were put in force
   core::Ns unused_since_ = core::kNever;
 };
-
-// Where readings would come from if they began now.
-const char* likely_source_name();
 
 }  // namespace procguard::client

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "client/native_thread.h"
+#include "client/shown.h"
 #include "client/thread.h"
 #include "sys/sched_fifo.h"
 
@@ -50,7 +51,7 @@ Result<void> Monitor::ensure_started() {
   }
   loop_.emplace(std::move(loop).value());
   wake_ = std::move(wake);
-  followed_fd_ = -1;
+  followed_ = {-1, -1};
   loop_->on_timer([] {});
   auto added = loop_->add(wake_.get(), EPOLLIN, [this](std::uint32_t) {
     std::uint64_t count = 0;
@@ -119,6 +120,7 @@ int Monitor::leave(procguard_entry handle, procguard_trip* withdrawn) {
     *withdrawn = entry->trip;
   }
   const bool signalled = entry->signalled;
+  entry->shown.take_away();
   entry->guard = nullptr;
   entry->end_leave(handle.generation);
   if (guard->resource != PG_TIMEOUT) {
@@ -154,6 +156,7 @@ int Monitor::resume(procguard_entry handle) {
     if (pending) {
       entry->set_pending();
     }
+    entry->show();
     thread->trim();
     thread->stack.push_back(handle);
   }
@@ -222,8 +225,7 @@ core::Ns Monitor::turn() {
   sleeps_until_.store(core::kNever, std::memory_order_seq_cst);
   memory_.disarm_look();
   core::Ns next = memory_.serve(clock_.now());
-  follow_source();
-  memory_.drain();
+  follow_sources();
   for (bool again = true; again;) {
     const MemoryView view = memory_.view();
     const Round round = patrol(first_thread(), stepper_, view, clock_.now());
@@ -235,18 +237,21 @@ core::Ns Monitor::turn() {
   return next;
 }
 
-void Monitor::follow_source() {
-  const int fd = memory_.event_fd();
-  if (fd == followed_fd_) {
+// All of them anew at any change: a number may by now be another file's.
+void Monitor::follow_sources() {
+  const std::array<int, 2> wanted = memory_.event_fds();
+  if (wanted == followed_) {
     return;
   }
-  if (followed_fd_ >= 0) {
-    loop_->remove(followed_fd_);
+  for (const int fd : followed_) {
+    loop_->remove(fd);
   }
-  followed_fd_ = fd;
-  if (fd >= 0) {
-    static_cast<void>(loop_->add(fd, EPOLLIN, [](std::uint32_t) {}));
+  for (const int fd : wanted) {
+    if (fd >= 0) {
+      static_cast<void>(loop_->add(fd, EPOLLIN, [](std::uint32_t) {}));
+    }
   }
+  followed_ = wanted;
 }
 
 void Monitor::before_fork() {
@@ -272,10 +277,11 @@ void Monitor::after_fork_in_child() {
   void_all_entries();
   monitor.deliveries_.after_fork_in_child();
   monitor.memory_.abandon();
+  SessionPage::instance().abandon();
   monitor.loop_.reset();
   monitor.wake_.reset();
   monitor.wake_fd_ = -1;
-  monitor.followed_fd_ = -1;
+  monitor.followed_ = {-1, -1};
   monitor.sleeps_until_ = core::kNever;
   monitor.woken_ = false;
   monitor.started_ = false;

@@ -8,6 +8,7 @@
 // the other, and entering costs no system call unless its deadline is the earliest.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <optional>
@@ -46,7 +47,7 @@ class Monitor {
   void left_memory();
   void tell(core::Ns due_ns, std::uint64_t memory_bytes);
   void wake();
-  void follow_source();
+  void follow_sources();
   core::Ns turn();
   static void* run(void* self);
   static void before_fork();
@@ -65,7 +66,7 @@ class Monitor {
   std::mutex turn_;  // held but for the sleep: fork() waits for it
   std::optional<sys::EventLoop> loop_;
   sys::Fd wake_;
-  int followed_fd_ = -1;  // the source's, in the loop
+  std::array<int, 2> followed_{-1, -1};  // the memory watch's, in the loop
 };
 
 }  // namespace procguard::client

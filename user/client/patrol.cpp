@@ -103,6 +103,7 @@ void Look::act(std::uint64_t generation) {
   entry_.overdue = core::active(entry_.machine) &&
                    entry_.due_ns > core::saturating_add(since, entry_.timeout_ns);
   nudge();
+  entry_.show();
 }
 
 // A signal has nobody to go to while the entry is suspended.

@@ -59,7 +59,19 @@ Thread* claim() {
   return thread;
 }
 
+template <typename Visit>
+void for_all_entries(const Visit& visit) {
+  for (Thread* thread = first_thread(); thread != nullptr; thread = thread->next.load()) {
+    for (Chunk* chunk = &thread->first; chunk != nullptr; chunk = chunk->next.load()) {
+      for (Entry& entry : chunk->entries) {
+        visit(entry);
+      }
+    }
+  }
+}
+
 void make_void(Entry& entry) {
+  entry.shown.forget();
   const std::uint64_t state = entry.state.load(std::memory_order_relaxed);
   if (phase_of(state) == kFree) {
     return;
@@ -93,13 +105,19 @@ Thread* first_thread() {
   return g_first.load(std::memory_order_acquire);
 }
 
-void void_all_entries() {
-  for (Thread* thread = first_thread(); thread != nullptr; thread = thread->next.load()) {
-    for (Chunk* chunk = &thread->first; chunk != nullptr; chunk = chunk->next.load()) {
-      for (Entry& entry : chunk->entries) {
-        make_void(entry);
-      }
+// One that is held at this moment is its own thread's, or being left.
+void show_all_entries() {
+  for_all_entries([](Entry& entry) {
+    if (entry.hold(generation_of(entry.state.load(std::memory_order_acquire)))) {
+      entry.show();
+      entry.let_go();
     }
+  });
+}
+
+void void_all_entries() {
+  for_all_entries(make_void);
+  for (Thread* thread = first_thread(); thread != nullptr; thread = thread->next.load()) {
     thread->pending.store(0);
     thread->stack.clear();
     thread->used.store(thread == t_thread);

@@ -47,6 +47,9 @@ Thread* this_thread_if_known();
 // The first of all records.
 Thread* first_thread();
 
+// Puts what is entered already on the session's page. The monitor's.
+void show_all_entries();
+
 // In a fork's child, by its only thread: all entries are void, its own too.
 void void_all_entries();
 

@@ -27,7 +27,9 @@ struct PageSlot {
   std::uint32_t tid;       // as the program itself sees it
   std::uint32_t resource;  // enum pg_resource: timeout, memory or memory_growth
   std::uint64_t limit;     // ns or bytes
-  std::uint64_t base;  // timeout: when it was entered or the last progress; growth: RSS at entry
+  // timeout: when it was entered, or the last progress that the program's monitor has seen, which
+  // looks when a step is due (progress itself costs no store here); memory: RSS at entry.
+  std::uint64_t base;
   std::uint64_t grace_ns;
   std::uint64_t guard;  // the program's own number of it
   std::uint32_t next_step;
@@ -40,7 +42,7 @@ struct PageHeader {
   std::uint32_t abi;        // PG_ABI
   std::uint32_t slots;      // kPageSlots
   std::uint32_t used;       // slots below this have been used
-  std::uint64_t not_shown;  // guards that found no free slot
+  std::uint64_t not_shown;  // how often a guard found no free slot
   std::uint64_t padding[5];
 };
 
@@ -50,6 +52,6 @@ struct Page {
 };
 
 static_assert(sizeof(PageHeader) == 64 && sizeof(PageSlot) == 64);
-static_assert(sizeof(Page) == 64 * 1024);
+static_assert(sizeof(Page) == 64UL * 1024);
 
 }  // namespace procguard::proto

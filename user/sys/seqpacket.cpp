@@ -92,12 +92,12 @@ Result<SeqPacket> SeqPacket::listen(const std::string& path) {
   return SeqPacket(std::move(fd).value());
 }
 
-Result<SeqPacket> SeqPacket::connect(const std::string& path) {
+Result<SeqPacket> SeqPacket::connect(const std::string& path, bool waits) {
   auto address = address_of(path);
   if (!address) {
     return address.error();
   }
-  auto fd = make_socket(0);
+  auto fd = make_socket(waits ? 0 : SOCK_NONBLOCK);
   if (!fd) {
     return fd.error();
   }

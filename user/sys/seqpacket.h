@@ -30,8 +30,9 @@ class SeqPacket {
   // A listening socket, non-blocking, at `path`, which must not be one that somebody listens at
   // (EADDRINUSE); a dead one is replaced. Mode 0600 until publish().
   static Result<SeqPacket> listen(const std::string& path);
-  // Blocking. Error codes: ENOENT, ECONNREFUSED: nobody listens there; EACCES.
-  static Result<SeqPacket> connect(const std::string& path);
+  // Error codes: ENOENT, ECONNREFUSED: nobody listens there; EACCES. `waits` false: nothing done
+  // with this socket waits for the other end; EAGAIN where too many wait to be accepted.
+  static Result<SeqPacket> connect(const std::string& path, bool waits = true);
 
   int fd() const { return fd_.get(); }
   Result<Peer> peer() const;

@@ -152,9 +152,10 @@ PROCGUARD_API int procguard_last_trip(procguard_guard* guard, procguard_trip* tr
 /* Sleeps until the time has passed (0) or something is pending for the calling thread (1). */
 PROCGUARD_API int procguard_sleep(uint64_t ns);
 
-/* Where memory readings come from: "bpf" or "procfs". Before the first memory guard: where they
- * would. PROCGUARD_SOURCE=auto|bpf|procfs in the environment decides; auto is BPF where this
- * process may have it. */
+/* Where memory readings come from: "agent", "bpf" or "procfs". Before the first memory guard: where
+ * they would. PROCGUARD_SOURCE=auto|agent|bpf|procfs in the environment decides; auto is the agent
+ * at PROCGUARD_SOCKET (/run/procguard/agent.sock) if it accepts this process, else BPF where this
+ * process may have it. May change while guards are entered: an agent can end and come back. */
 PROCGUARD_API const char* procguard_source(void);
 PROCGUARD_API const char* procguard_version(void);
 

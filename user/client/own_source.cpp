@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/own_source.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "engine/bpf_source.h"
+#include "engine/procfs_source.h"
+#include "proto/messages.h"
+#include "sys/caps.h"
+#include "sys/namespaces.h"
+#include "sys/seqpacket.h"
+
+namespace procguard::client {
+namespace {
+
+constexpr std::pair<const char*, Wish> kWishes[] = {
+    {"", Wish::kAuto},   {"auto", Wish::kAuto},     {"agent", Wish::kAgent},
+    {"bpf", Wish::kBpf}, {"procfs", Wish::kProcfs},
+};
+
+std::string environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? "" : text;
+}
+
+bool may_have_bpf() {
+  const auto capabilities = sys::read_capabilities();
+  return capabilities && sys::missing_for_bpf(capabilities.value()).empty() &&
+         sys::in_host_pid_namespace();
+}
+
+Result<std::unique_ptr<engine::BpfSource>> make_bpf(const core::Clock& clock) {
+  if (!may_have_bpf()) {
+    return Error("BPF needs CAP_BPF, CAP_PERFMON and the host's pid namespace", EPERM);
+  }
+  engine::BpfSourceOptions options;
+  // One process: the maps hold it and what it forks while it is being looked at.
+  options.load.watches = 1;
+  options.load.processes = 64;
+  options.load.threads = 4096;
+  options.load.cgroups = false;
+  options.account_memory = true;
+  options.account_time = false;
+  return engine::BpfSource::create(clock, options);
+}
+
+}  // namespace
+
+Result<Wish> wish() {
+  const std::string text = environment("PROCGUARD_SOURCE");
+  for (const auto& [name, wanted] : kWishes) {
+    if (text == name) {
+      return wanted;
+    }
+  }
+  return Error("PROCGUARD_SOURCE: '" + text + "' is none of auto, agent, bpf, procfs", EINVAL);
+}
+
+std::string agent_socket() {
+  const std::string path = environment("PROCGUARD_SOCKET");
+  return path.empty() ? proto::kDefaultSocket : path;
+}
+
+Result<Readings> make_own_source(Wish wanted, const core::Clock& clock) {
+  Readings own;
+  if (wanted != Wish::kProcfs) {
+    auto made = make_bpf(clock);
+    if (made) {
+      own.bpf = made->get();
+      own.source = std::move(made).value();
+      return own;
+    }
+    if (wanted == Wish::kBpf) {
+      return made.error().in("source bpf");
+    }
+    if (made.error().code() != EPERM) {
+      std::fprintf(stderr, "procguard: memory guards read /proc: %s\n",
+                   made.error().message().c_str());
+    }
+  }
+  auto made = engine::ProcfsSource::create(clock, engine::default_procfs_options());
+  if (!made) {
+    return made.error().in("source procfs");
+  }
+  own.procfs = made->get();
+  own.source = std::move(made).value();
+  return own;
+}
+
+const char* likely_source_name() {
+  const auto wanted = wish();
+  if (!wanted || wanted.value() == Wish::kProcfs) {
+    return "procfs";
+  }
+  if (wanted.value() == Wish::kAgent ||
+      (wanted.value() == Wish::kAuto && sys::SeqPacket::connect(agent_socket(), false))) {
+    return "agent";
+  }
+  return wanted.value() == Wish::kBpf || may_have_bpf() ? "bpf" : "procfs";
+}
+
+}  // namespace procguard::client
