@@ -131,7 +131,7 @@ Result<proto::Message> AgentLink::ask(proto::Writer& request, std::span<const in
   return reply;
 }
 
-Result<proto::Message> AgentLink::next() {
+Result<proto::Message> AgentLink::next(proto::Op op) {
   auto message = client_.next();
   if (!message) {
     return answer_failure(message.error());
@@ -139,7 +139,7 @@ Result<proto::Message> AgentLink::next() {
   if (Error refused = refusal_failure(message.value()); refused.code() != kAgentOk) {
     return refused;
   }
-  return message;
+  return message->op() == op ? message : not_understood(message.value());
 }
 
 }  // namespace procguard::cli

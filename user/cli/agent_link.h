@@ -42,8 +42,8 @@ class AgentLink {
   // The first record of the reply, which is of the same op. The message is good until the next
   // call.
   Result<proto::Message> ask(proto::Writer& request, std::span<const int> fds = {});
-  // The next record, of any op but kError.
-  Result<proto::Message> next();
+  // One more record, of this op.
+  Result<proto::Message> next(proto::Op op);
   int fd() const { return client_.fd(); }
 
   // The bodies of a message, or what is wrong with it.

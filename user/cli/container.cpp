@@ -39,7 +39,8 @@ void look(const std::string& directory, std::string_view id, int depth, Found& f
     return;
   }
   for (const std::string& name : names.value()) {
-    const std::string path = directory + "/" + name;
+    std::string path = directory;
+    path.append("/").append(name);
     const IdMatch match = match_container(name, id);
     if (match != IdMatch::kNo) {
       (match == IdMatch::kExact ? found.exact : found.prefix).push_back(path);

@@ -29,7 +29,7 @@ bool wait_for_record(const AgentLink& link) {
                   {.fd = STDOUT_FILENO, .events = 0, .revents = 0}};
   while (::poll(fds, 2, -1) < 0 && errno == EINTR) {
   }
-  return (fds[1].revents & POLLERR) == 0;
+  return fds[1].revents == 0;
 }
 
 Result<int> events(const EventsOptions& options, AgentLink& link) {
@@ -56,7 +56,7 @@ Result<int> events(const EventsOptions& options, AgentLink& link) {
     if (options.follow && !wait_for_record(link)) {
       return kAgentOk;
     }
-    record = link.next();
+    record = link.next(proto::Op::kEvents);
   }
 }
 

@@ -86,7 +86,12 @@ void Options::text(Text& text, const char* names, const char* type, const std::s
 
 void Options::each(std::vector<std::string>& texts, const char* names, const char* type,
                    const std::string& help) {
-  impl_->app.add_option(names, texts, help)->type_name(type)->expected(1)->take_all();
+  // One at a time: of an option with many values CLI11 would take "[a,b]" for two.
+  const auto keep = [&texts](const std::string& value) { texts.push_back(value); };
+  impl_->app.add_option_function<std::string>(names, keep, help)
+      ->type_name(type)
+      ->take_last()
+      ->trigger_on_parse();
 }
 
 void Options::flag(bool& given, const char* names, const std::string& help) {

@@ -25,12 +25,12 @@ Result<int> show(const ShowOptions& options, AgentLink& link) {
   }
   std::vector<proto::ThreadBody> threads;
   while (!record->has(proto::kEnd)) {
-    record = link.next();
+    record = link.next(proto::Op::kThreads);
     if (!record) {
       return record.error();
     }
     const auto more = AgentLink::bodies<proto::ThreadBody>(record.value());
-    if (!more || record->op() != proto::Op::kThreads || threads.size() > kMostThreads) {
+    if (!more || threads.size() > kMostThreads) {
       return AgentLink::not_understood(record.value());
     }
     threads.insert(threads.end(), more->begin(), more->end());
