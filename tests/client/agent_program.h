@@ -8,7 +8,7 @@
 #include <functional>
 #include <string>
 
-#include "tests/client/fake_agent.h"
+#include "tests/client/fake_session_agent.h"
 #include "tests/client/guarded.h"
 #include "tests/support/temp_tree.h"
 

@@ -68,7 +68,7 @@ struct Header {
   std::uint32_t size = 0;     // of one body, as the sender knows it
 };
 
-// What went wrong. The numbers are the exit codes of the command line.
+// What went wrong. The numbers are the exit codes of the command line, where kBusy is 4.
 enum class Status : std::uint32_t {
   kOk = 0,
   kNotFound = 1,      // no such guard, process, cgroup

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FakeAgent: a thread that speaks the agent's side of a session, well or badly, for a program that
+// FakeSessionAgent: a thread that speaks the agent's side of a session, well or badly, for a program that
 // is this process. It watches by looking at /proc.
 #pragma once
 
@@ -41,14 +41,14 @@ enum class Manner {
   kAbsurdNumbers,
 };
 
-class FakeAgent {
+class FakeSessionAgent {
  public:
   // Throws where it cannot listen.
-  explicit FakeAgent(std::string path, Manner manner = Manner::kHonest);
-  FakeAgent(const FakeAgent&) = delete;
-  FakeAgent& operator=(const FakeAgent&) = delete;
+  explicit FakeSessionAgent(std::string path, Manner manner = Manner::kHonest);
+  FakeSessionAgent(const FakeSessionAgent&) = delete;
+  FakeSessionAgent& operator=(const FakeSessionAgent&) = delete;
   // Dies: the connections are closed, nobody listens.
-  ~FakeAgent();
+  ~FakeSessionAgent();
 
   // Tells of crossings by itself (the default), or not.
   void look_away(bool away) { blind_ = away; }

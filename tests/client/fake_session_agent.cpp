@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/client/fake_agent.h"
+#include "tests/client/fake_session_agent.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -28,7 +28,7 @@ core::Ns now() {
 
 }  // namespace
 
-FakeAgent::FakeAgent(std::string path, Manner manner) : path_(std::move(path)), manner_(manner) {
+FakeSessionAgent::FakeSessionAgent(std::string path, Manner manner) : path_(std::move(path)), manner_(manner) {
   auto listener = sys::SeqPacket::listen(path_);
   if (!listener) {
     throw std::runtime_error(listener.error().message());
@@ -37,7 +37,7 @@ FakeAgent::FakeAgent(std::string path, Manner manner) : path_(std::move(path)), 
   thread_ = std::thread([this] { run(); });
 }
 
-FakeAgent::~FakeAgent() {
+FakeSessionAgent::~FakeSessionAgent() {
   stop_ = true;
   thread_.join();
   hang_up();
@@ -47,7 +47,7 @@ FakeAgent::~FakeAgent() {
   ::unlink(path_.c_str());
 }
 
-void FakeAgent::run() {
+void FakeSessionAgent::run() {
   while (!stop_) {
     pollfd ready[2] = {{.fd = listener_->fd(), .events = POLLIN, .revents = 0},
                        {.fd = program_ ? program_->fd() : -1, .events = POLLIN, .revents = 0}};
@@ -74,7 +74,7 @@ void FakeAgent::run() {
 }
 
 // One program at a time: the last that came.
-void FakeAgent::accept() {
+void FakeSessionAgent::accept() {
   auto accepted = listener_->accept();
   if (accepted && accepted.value()) {
     hang_up();
@@ -82,7 +82,7 @@ void FakeAgent::accept() {
   }
 }
 
-void FakeAgent::serve() {
+void FakeSessionAgent::serve() {
   std::array<std::byte, 1024> buffer;
   auto received = program_->receive(buffer, 4);
   const auto request = received && received->bytes != 0
@@ -97,7 +97,7 @@ void FakeAgent::serve() {
   }
 }
 
-void FakeAgent::answer_session(const proto::Message& request, std::vector<sys::Fd> fds) {
+void FakeSessionAgent::answer_session(const proto::Message& request, std::vector<sys::Fd> fds) {
   if (fds.size() != 1 || !request.one<proto::SessionBody>()) {
     bad_page_ = true;
     return;
@@ -134,7 +134,7 @@ void FakeAgent::answer_session(const proto::Message& request, std::vector<sys::F
   send(reply);
 }
 
-void FakeAgent::map_page(const sys::Fd& memfd) {
+void FakeSessionAgent::map_page(const sys::Fd& memfd) {
   struct stat about {};
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   void* mapped = ::mmap(nullptr, sizeof(proto::Page), PROT_READ, MAP_SHARED, memfd.get(), 0);
@@ -148,7 +148,7 @@ void FakeAgent::map_page(const sys::Fd& memfd) {
   }
 }
 
-void FakeAgent::answer_thresholds(const proto::Message& request) {
+void FakeSessionAgent::answer_thresholds(const proto::Message& request) {
   const auto body = request.one<proto::ThresholdsBody>();
   if (!body) {
     hang_up();
@@ -194,7 +194,7 @@ void FakeAgent::answer_thresholds(const proto::Message& request) {
   }
 }
 
-bool FakeAgent::look() {
+bool FakeSessionAgent::look() {
   const std::uint64_t rss = rss_bytes();
   bool crossed = false;
   for (std::size_t i = 0; i < limits_.size(); ++i) {
@@ -208,7 +208,7 @@ bool FakeAgent::look() {
   return crossed;
 }
 
-void FakeAgent::send_level(std::uint32_t request) {
+void FakeSessionAgent::send_level(std::uint32_t request) {
   proto::LevelBody body;
   body.memory_bytes = rss_bytes();
   for (std::size_t i = 0; i < limits_.size(); ++i) {
@@ -227,13 +227,13 @@ void FakeAgent::send_level(std::uint32_t request) {
 }
 
 // Whoever is not there any more is noticed when the connection is read.
-void FakeAgent::send(proto::Writer& record, const std::vector<int>& fds) {
+void FakeSessionAgent::send(proto::Writer& record, const std::vector<int>& fds) {
   if (program_) {
     static_cast<void>(program_->send(record.bytes(), fds));
   }
 }
 
-void FakeAgent::send_raw(std::size_t bytes) {
+void FakeSessionAgent::send_raw(std::size_t bytes) {
   const std::vector<std::byte> garbage(bytes, std::byte{0xa5});
   if (program_) {
     static_cast<void>(program_->send(garbage));
@@ -241,7 +241,7 @@ void FakeAgent::send_raw(std::size_t bytes) {
 }
 
 // Also for those who have inherited our end.
-void FakeAgent::hang_up() {
+void FakeSessionAgent::hang_up() {
   if (program_) {
     program_->shut_down();
     program_.reset();
