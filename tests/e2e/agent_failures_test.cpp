@@ -51,7 +51,7 @@ TEST(AgentFailures, TheAgentRefuses) {
                       {proto::Status::kInvalid, 2},
                       {proto::Status::kNotPermitted, 4},
                       {proto::Status::kUnsupported, 5},
-                      {proto::Status::kBusy, 6}};
+                      {proto::Status::kBusy, 4}};
   for (const Row& row : rows) {
     FakeAgent agent([&](const Asked& asked) -> Records {
       return {refusal_of(asked, row.status, "because\n\x1b[2J")};
