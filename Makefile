@@ -167,7 +167,7 @@ $(foreach l,$(LAYERS),$(eval $(call test_binary,$(l))))
 
 # ---- what people call -------------------------------------------------------------------------
 PACKAGES := g++ clang-14 bpftool libbpf-dev libelf-dev zlib1g-dev libcli11-dev nlohmann-json3-dev \
-	libtomlplusplus-dev libsystemd0 libgtest-dev clang-format clang-tidy shellcheck procps util-linux \
+	jq libtomlplusplus-dev libsystemd0 libgtest-dev clang-format clang-tidy shellcheck procps util-linux \
 	libcap2-bin cmake pkgconf python3-dev python3-mypy python3-pytest python3-pip python3-venv \
 	python3-setuptools python3-wheel
 

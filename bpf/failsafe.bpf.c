@@ -44,8 +44,8 @@ PG_FUNCTION pg_failsafe_watch(__u64 watch, __u64 now)
 	signal = pg_failsafe_due(w, now, &resource);
 	if (signal)
 		pg_failsafe_step(w, resource, signal, now);
-	else if (w->flags & PG_WATCH_DOOMED)
-		pg_signal_current(w, PG_SIGKILL);
+	else
+		pg_kill_current(w);
 	return 0;
 }
 

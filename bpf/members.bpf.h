@@ -94,6 +94,9 @@ static __always_inline int pg_may_signal_current(const struct pg_watch *w)
 {
 	struct task_struct *me = (struct task_struct *)bpf_get_current_task();
 
+	/* Never the agent, whatever cgroup it was moved to. */
+	if (bpf_get_current_pid_tgid() >> 32 == pg_agent.tgid)
+		return 0;
 	if (w->flags & PG_WATCH_ANY_UID)
 		return 1;
 	return BPF_CORE_READ(me, cred, uid.val) == w->owner_uid ||
@@ -106,6 +109,13 @@ static __always_inline int pg_signal_current(struct pg_watch *w, __u32 signal)
 		return 1;
 	pg_count_loss(signals);
 	return 0;
+}
+
+/* Of a doomed watch. Whom it may not kill it meets again at each of his events: no loss each time. */
+static __always_inline void pg_kill_current(struct pg_watch *w)
+{
+	if (w->flags & PG_WATCH_DOOMED && pg_may_signal_current(w))
+		pg_signal_current(w, PG_SIGKILL);
 }
 
 /* One threshold's kernel step against the current process, once an episode. One that fails is left
@@ -171,8 +181,7 @@ PG_FUNCTION pg_steps_member(struct pg_membership *m, __u32 tgid, __u64 now)
 
 	if (!m || !w)
 		return 0;
-	if (w->flags & PG_WATCH_DOOMED)
-		pg_signal_current(w, PG_SIGKILL);
+	pg_kill_current(w);
 	pg_step_current(w, &w->memory[0], &m->acted_episode[0], tgid, now);
 	pg_step_current(w, &w->memory[1], &m->acted_episode[1], tgid, now);
 	pg_failsafe_memory(w, now);
@@ -249,8 +258,8 @@ PG_FUNCTION pg_kill_for(__u64 watch)
 {
 	struct pg_watch *w = pg_watch_of(watch);
 
-	if (w && w->flags & PG_WATCH_DOOMED)
-		pg_signal_current(w, PG_SIGKILL);
+	if (w)
+		pg_kill_current(w);
 	return 0;
 }
 

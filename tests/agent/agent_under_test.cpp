@@ -42,7 +42,11 @@ AgentPlace::AgentPlace() {
 }
 
 AgentProcess::AgentProcess(const AgentPlace& place, std::vector<std::string> more)
-    : place_(place), process_({.argv = command(place, more), .deadline = 600s}) {}
+    : place_(place),
+      process_({.argv = command(place, more),
+                .deadline = 600s,
+                // What it says is read at its end.
+                .before_exec = [] { ::fcntl(STDERR_FILENO, F_SETPIPE_SZ, 1 << 20); }}) {}
 
 bool AgentProcess::ready() {
   return wait_until([this] { return proto::Client::connect(place_.socket).ok(); }, 20s);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What tests of the BPF programs share: a source over programs that were loaded for the test, what
-// /proc says to compare with, and cgroups. One thread.
+// /proc says to compare with. One thread.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,8 +17,9 @@
 #include "engine/bpf_source.h"
 #include "kernel/programs.h"
 #include "sys/monotonic_clock.h"
-#include "tests/bpf/peer.h"
+#include "tests/support/peer.h"
 #include "tests/support/processes.h"
+#include "tests/support/test_cgroup.h"
 
 namespace procguard::test {
 
@@ -39,25 +40,6 @@ Rss rss_of(pid_t pid, pid_t tid = 0);
 
 // Waits until no thread of these processes runs or is about to: all sleep, are stopped, or ended.
 bool at_rest(const std::vector<pid_t>& pids);
-
-// ---- a cgroup -----------------------------------------------------------------------------------
-
-class TestCgroup {
- public:
-  TestCgroup() : TestCgroup("") {}
-  TestCgroup child(const std::string& name) const { return TestCgroup(path_ + "/" + name); }
-  TestCgroup(TestCgroup&& other) noexcept : path_(std::exchange(other.path_, "")) {}
-  TestCgroup& operator=(TestCgroup&&) = delete;
-  ~TestCgroup();  // kills what is in it
-
-  const std::string& path() const { return path_; }
-  std::uint64_t id() const;
-  void add(pid_t pid) const;
-
- private:
-  explicit TestCgroup(std::string path);
-  std::string path_;
-};
 
 // ---- the fixture --------------------------------------------------------------------------------
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// RealCgroup: a fixture with a cgroup of its own below the v2 mount, gone at the end of the test.
-// Skips where there is no v2 mount or cgroups cannot be made.
+// Cgroups of a test's own below the v2 mount, gone at its end.
 #pragma once
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
+#include <utility>
 
 #include "sys/cgroup.h"
 #include "sys/files.h"
@@ -16,6 +18,25 @@
 
 namespace procguard::test {
 
+// A cgroup. Its children go before it.
+class TestCgroup {
+ public:
+  TestCgroup() : TestCgroup("") {}
+  TestCgroup child(const std::string& name) const { return TestCgroup(path_ + "/" + name); }
+  TestCgroup(TestCgroup&& other) noexcept : path_(std::exchange(other.path_, "")) {}
+  TestCgroup& operator=(TestCgroup&&) = delete;
+  ~TestCgroup();  // kills what is in it
+
+  const std::string& path() const { return path_; }
+  std::uint64_t id() const;
+  void add(pid_t pid) const;
+
+ private:
+  explicit TestCgroup(std::string path);
+  std::string path_;
+};
+
+// A fixture that has one. Skips where there is no v2 mount or cgroups cannot be made.
 class RealCgroup : public ::testing::Test {
  protected:
   void SetUp() override {

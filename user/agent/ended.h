@@ -3,8 +3,12 @@
 // an hour, within reason: beyond 50,000 the oldest gives way whatever its age. One thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "core/clock.h"
@@ -17,17 +21,19 @@ class Ended {
   void add(const proto::ShowBody& last, core::Ns now);
   // nullptr: it is not known (any more).
   const proto::ShowBody* find(std::uint64_t id) const;
-  const proto::ShowBody* find(const std::string& name) const;  // the last with this name
+  // The last with this name, of this owner; none: of anybody.
+  const proto::ShowBody* find(const std::string& name, std::optional<uid_t> owner) const;
   // The first with an id above `after`.
   const proto::ShowBody* next_after(std::uint64_t after) const;
-  std::size_t size() const { return guards_.size(); }
+  std::size_t size() const { return order_.size(); }
 
  private:
   static constexpr std::size_t kAtLeast = 1000;
   static constexpr std::size_t kAtMost = 50000;
   static constexpr core::Ns kFor = 3600 * core::kSecond;
 
-  std::deque<proto::ShowBody> guards_;  // in the order they ended
+  std::map<std::uint64_t, proto::ShowBody> guards_;  // by id
+  std::deque<std::uint64_t> order_;                  // in which they ended
 };
 
 }  // namespace procguard::agent

@@ -217,8 +217,9 @@ std::optional<Denial> Guards::show(const Asker& asker, const proto::RefBody& whi
   std::uint64_t id = 0;
   auto denied = find(asker, which, id);
   if (denied && denied->status == Status::kNotFound) {
+    const auto owner = asker.root() ? std::nullopt : std::optional(asker.uid);
     const proto::ShowBody* over =
-        which.id != 0 ? ended_.find(which.id) : ended_.find(proto::get_text(which.name));
+        which.id != 0 ? ended_.find(which.id) : ended_.find(proto::get_text(which.name), owner);
     if (over == nullptr) {
       return denied;
     }
@@ -254,7 +255,7 @@ bool Guards::next_row(const Asker& asker, const proto::ListBody& wanted, std::ui
     const bool take_live = live != nullptr && (over == nullptr || live->id < over->row.guard.id);
     const pg_guard& guard = take_live ? *live : over->row.guard;
     after = guard.id;
-    if (!check_owner(asker, guard.owner_uid, guard.id)) {
+    if (asker.root() || asker.uid == guard.owner_uid) {
       row = take_live ? row_of(guard) : over->row;
       return true;
     }

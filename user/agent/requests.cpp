@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/requests.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace procguard::agent {
@@ -232,6 +233,9 @@ void Requests::pump(Connection& connection) const {
       at.seq = event->seq;
     }
     const bool all = event == nullptr || event->seq > at.last_seq;
+    if (event == nullptr) {
+      at.seq = std::max(at.seq, events_.last_seq());  // not to be looked through again
+    }
     const bool asked_for_the_past = at.last_seq != UINT64_MAX;
     if (all && asked_for_the_past) {
       record.flag(proto::kEnd);

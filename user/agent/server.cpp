@@ -16,6 +16,7 @@ namespace procguard::agent {
 namespace {
 
 constexpr int kRecordsATurn = 16;
+constexpr int kConnectsATurn = 16;
 constexpr std::size_t kMostConnections = 1024;
 constexpr std::size_t kMostOfAUid = 64;  // not root's
 
@@ -73,7 +74,7 @@ Result<void> Server::listen(const std::string& path, const std::string& group) {
 }
 
 void Server::on_connect() {
-  for (;;) {
+  for (int i = 0; i < kConnectsATurn; ++i) {
     auto accepted = socket_->accept();
     if (!accepted || !accepted.value()) {
       return;  // of an error too: the next connection brings us back
@@ -115,7 +116,9 @@ void Server::on_ready(std::uint64_t id, std::uint32_t events) {
     return;
   }
   connection->flush();
-  if ((events & EPOLLERR) != 0) {
+  // Who has hung up is told of for as long as we do not read: a pause is no reason to keep him.
+  const bool paused = connection->paused_until() != core::kNever;
+  if ((events & EPOLLERR) != 0 || ((events & EPOLLHUP) != 0 && paused)) {
     connection->close();
   }
   for (int i = 0; i < kRecordsATurn && !connection->broken() && !connection->waits() &&

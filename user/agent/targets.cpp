@@ -42,6 +42,9 @@ std::optional<Denial> Targets::resolve_process(const proto::AttachBody& wanted, 
   pid_t pid = static_cast<pid_t>(wanted.pid);
   if (fd) {
     const auto named = sys::pid_of_pidfd(fd.get());
+    if (!named && named.error().code() == ESRCH) {
+      return Denial{.status = Status::kNotFound, .text = "the process of the descriptor has ended"};
+    }
     if (!named) {
       return wrong_fd("the descriptor of the target", named.error().message());
     }

@@ -6,6 +6,7 @@
 #include "bpf/account.h"
 #include "core/event_text.h"
 #include "engine/shared_memory.h"
+#include "sys/procfs_parse.h"
 
 namespace procguard::engine {
 namespace {
@@ -146,7 +147,30 @@ Result<WatchId> BpfSource::allocate(const Target& target) {
   return Error("no free watch: all " + std::to_string(watches.size()) + " are in use", ENOSPC);
 }
 
+// The kernel finds one watch by a cgroup, so guards of one owner share it, and a second owner would
+// take it away from the first.
+Result<void> BpfSource::check_free(const Target& target) const {
+  if (target.scope != PG_SCOPE_CGROUP) {
+    return {};
+  }
+  for (const auto& [other, theirs] : targets_) {
+    if (theirs.scope != PG_SCOPE_CGROUP || theirs.cgroup_id != target.cgroup_id) {
+      continue;
+    }
+    const std::string what = "cgroup '" + sys::printable(target.cgroup_path) + "' ";
+    if (theirs.owner_uid != target.owner_uid || theirs.any_uid != target.any_uid) {
+      return Error(what + "is guarded for another owner, uid " + std::to_string(theirs.owner_uid),
+                   EBUSY);
+    }
+    return Error(what + "is being ended for another guard", EBUSY);
+  }
+  return {};
+}
+
 Result<WatchId> BpfSource::watch(const Target& target) {
+  if (auto free = check_free(target); !free) {
+    return free.error();
+  }
   auto id = allocate(target);
   if (!id) {
     return id;
@@ -307,19 +331,12 @@ void BpfSource::doom(WatchId id) {
   __atomic_fetch_or(&watch->flags, static_cast<__u32>(PG_WATCH_DOOMED), __ATOMIC_SEQ_CST);
 }
 
-// The memberships that still name the watch are void: its id is gone.
-void BpfSource::release(WatchId id) {
+void BpfSource::end_doom(WatchId id) {
   pg_watch* watch = find(id);
-  if (watch == nullptr) {
+  if (watch == nullptr || (load(watch->flags) & PG_WATCH_DOOMED) == 0) {
     return;
   }
-  const bool doomed = (load(watch->flags) & PG_WATCH_DOOMED) != 0;
-  free_slot(id);
-  targets_.erase(id);
-  memory_read_.erase(id);
-  if (!doomed) {
-    return;
-  }
+  __atomic_fetch_and(&watch->flags, ~static_cast<__u32>(PG_WATCH_DOOMED), __ATOMIC_SEQ_CST);
   for (const auto& [other, target] : targets_) {
     const pg_watch* left = find(other);
     if (left != nullptr && (load(left->flags) & PG_WATCH_DOOMED) != 0) {
@@ -327,6 +344,14 @@ void BpfSource::release(WatchId id) {
     }
   }
   programs_->detach(Group::kDoom);
+}
+
+// The memberships that still name the watch are void: its id is gone.
+void BpfSource::release(WatchId id) {
+  end_doom(id);
+  free_slot(id);
+  targets_.erase(id);
+  memory_read_.erase(id);
 }
 
 void BpfSource::free_slot(WatchId id) {

@@ -63,6 +63,7 @@ class BpfSource final : public Source {
   Result<std::vector<Member>> members(WatchId watch) override;
   Result<sys::Fd> open_member(WatchId watch, const Member& member) override;
   void doom(WatchId watch) override;
+  void end_doom(WatchId watch) override;
   Result<Usage> usage(WatchId watch) override;
   core::Ns exec_time(WatchId watch, pid_t pid) override;
   void release(WatchId watch) override;
@@ -77,6 +78,7 @@ class BpfSource final : public Source {
       : clock_(clock), programs_(std::move(programs)) {}
 
   pg_watch* find(WatchId watch);
+  Result<void> check_free(const Target& target) const;
   Result<WatchId> allocate(const Target& target);
   void free_slot(WatchId watch);
 

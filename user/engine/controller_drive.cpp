@@ -100,6 +100,9 @@ bool Controller::read_levels(Watch& watch, Levels& levels) {
   if (levels.degraded) {
     degrade_all(watch, 0);
   }
+  if (levels.empty && watch.sweep_at == core::kNever) {
+    source_.end_doom(watch.id);
+  }
   for (int slot = 0; slot < 2; ++slot) {
     if (levels.memory[slot].kernel_acted) {
       feed_kernel_step(watch, slot, levels);

@@ -134,6 +134,8 @@ class Source {
 
   // From now on every member that runs or is born is killed by the kernel, where it can.
   virtual void doom(WatchId watch) = 0;
+  // Nobody is left of those who were doomed: whoever comes later (into a cgroup) lives.
+  virtual void end_doom(WatchId /*watch*/) {}
   virtual Result<Usage> usage(WatchId watch) = 0;
   // When the process last completed an exec, CLOCK_MONOTONIC; 0 = not since it is watched.
   virtual core::Ns exec_time(WatchId watch, pid_t pid) = 0;

@@ -69,6 +69,7 @@ Result<void> prepare(const Skeleton<procguard_bpf>& skeleton, const LoadOptions&
   bpf_map__set_max_entries(maps.watches, options.watches);
   bpf_map__set_max_entries(maps.processes, options.processes);
   bpf_map__set_max_entries(maps.threads, options.threads);
+  bpf_map__set_max_entries(maps.cgroups, options.watches);  // one each at most
   bpf_map__set_max_entries(maps.guards, options.guards);
   bpf_map__set_max_entries(maps.labels, options.guards);
   const auto& programs = skeleton->progs;

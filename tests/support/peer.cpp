@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/bpf/peer.h"
+#include "tests/support/peer.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
