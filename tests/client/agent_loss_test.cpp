@@ -25,7 +25,7 @@ TEST_F(ClientAgentLoss, DiesWhileAGuardIsOverItsLimit) {
   for (const char* wanted : {"auto", "agent"}) {
     in_program(
         [this] {
-          std::optional<FakeAgent> agent(std::in_place, socket());
+          std::optional<SessionAgent> agent(std::in_place, socket());
           agent->look_away(true);
           const MemGuard guard = growth(8_MiB);
           const Block block = guard.enter();
@@ -48,7 +48,7 @@ TEST_F(ClientAgentLoss, DiesWhileAGuardIsOverItsLimit) {
 // Grace goes on counting from the crossing, whoever told of it; time guards do not notice.
 TEST_F(ClientAgentLoss, DiesDuringTheGrace) {
   in_program([this] {
-    std::optional<FakeAgent> agent(std::in_place, socket());
+    std::optional<SessionAgent> agent(std::in_place, socket());
     const MemGuard guard = growth(8_MiB, 3s);
     const TimeGuard time = exceptions_after(2600ms);
     const Block block = guard.enter();
@@ -69,7 +69,7 @@ TEST_F(ClientAgentLoss, DiesDuringTheGrace) {
 
 TEST_F(ClientAgentLoss, IsGoneBackTo) {
   in_program([this] {
-    std::optional<FakeAgent> agent(std::in_place, socket());
+    std::optional<SessionAgent> agent(std::in_place, socket());
     const MemGuard guard = growth(8_MiB);
     const Block block = guard.enter();
     for (int life = 0; life < 2; ++life) {
@@ -100,7 +100,7 @@ TEST_F(ClientAgentLoss, ComesAndGoesUnderManyThreads) {
   in_program([this] {
     std::atomic<bool> stop{false};
     std::vector<std::thread> threads;
-    std::optional<FakeAgent> agent(std::in_place, socket());
+    std::optional<SessionAgent> agent(std::in_place, socket());
     const Block first = growth(64_GiB).enter();
     for (int i = 0; i < 3; ++i) {
       threads.emplace_back([&] {
@@ -150,7 +150,7 @@ std::vector<int> files(const std::string& begin) {
 
 // The agent is the parent's.
 TEST_F(ClientAgentLoss, IsNotTheForkedChilds) {
-  FakeAgent agent(socket());
+  SessionAgent agent(socket());
   in_program([&] {
     const MemGuard guard = growth(8_MiB);
     const Block block = guard.enter();
@@ -182,7 +182,7 @@ TEST_F(ClientAgentLoss, IsNotTheForkedChilds) {
 
 TEST_F(ClientAgentLoss, IsTheExecutedProgramsNeither) {
   in_program([this] {
-    const FakeAgent agent(socket());
+    const SessionAgent agent(socket());
     const Block block = growth(64_GiB).enter();
     const auto memfds = files("/memfd:procguard-session");
     REQUIRE_IN_CHILD(memfds.size() == 1);

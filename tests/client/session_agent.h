@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FakeAgent: a thread that speaks the agent's side of a session, well or badly, for a program that
-// is this process. It watches by looking at /proc.
+// SessionAgent: a thread that speaks the agent's side of a session, well or badly, for a program
+// that is this process. It watches by looking at /proc.
 #pragma once
 
 #include <array>
@@ -41,14 +41,14 @@ enum class Manner {
   kAbsurdNumbers,
 };
 
-class FakeAgent {
+class SessionAgent {
  public:
   // Throws where it cannot listen.
-  explicit FakeAgent(std::string path, Manner manner = Manner::kHonest);
-  FakeAgent(const FakeAgent&) = delete;
-  FakeAgent& operator=(const FakeAgent&) = delete;
+  explicit SessionAgent(std::string path, Manner manner = Manner::kHonest);
+  SessionAgent(const SessionAgent&) = delete;
+  SessionAgent& operator=(const SessionAgent&) = delete;
   // Dies: the connections are closed, nobody listens.
-  ~FakeAgent();
+  ~SessionAgent();
 
   // Tells of crossings by itself (the default), or not.
   void look_away(bool away) { blind_ = away; }

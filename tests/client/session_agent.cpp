@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/client/fake_agent.h"
+#include "tests/client/session_agent.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -28,7 +28,8 @@ core::Ns now() {
 
 }  // namespace
 
-FakeAgent::FakeAgent(std::string path, Manner manner) : path_(std::move(path)), manner_(manner) {
+SessionAgent::SessionAgent(std::string path, Manner manner)
+    : path_(std::move(path)), manner_(manner) {
   auto listener = sys::SeqPacket::listen(path_);
   if (!listener) {
     throw std::runtime_error(listener.error().message());
@@ -37,7 +38,7 @@ FakeAgent::FakeAgent(std::string path, Manner manner) : path_(std::move(path)), 
   thread_ = std::thread([this] { run(); });
 }
 
-FakeAgent::~FakeAgent() {
+SessionAgent::~SessionAgent() {
   stop_ = true;
   thread_.join();
   hang_up();
@@ -47,7 +48,7 @@ FakeAgent::~FakeAgent() {
   ::unlink(path_.c_str());
 }
 
-void FakeAgent::run() {
+void SessionAgent::run() {
   while (!stop_) {
     pollfd ready[2] = {{.fd = listener_->fd(), .events = POLLIN, .revents = 0},
                        {.fd = program_ ? program_->fd() : -1, .events = POLLIN, .revents = 0}};
@@ -74,7 +75,7 @@ void FakeAgent::run() {
 }
 
 // One program at a time: the last that came.
-void FakeAgent::accept() {
+void SessionAgent::accept() {
   auto accepted = listener_->accept();
   if (accepted && accepted.value()) {
     hang_up();
@@ -82,7 +83,7 @@ void FakeAgent::accept() {
   }
 }
 
-void FakeAgent::serve() {
+void SessionAgent::serve() {
   std::array<std::byte, 1024> buffer;
   auto received = program_->receive(buffer, 4);
   const auto request = received && received->bytes != 0
@@ -97,7 +98,7 @@ void FakeAgent::serve() {
   }
 }
 
-void FakeAgent::answer_session(const proto::Message& request, std::vector<sys::Fd> fds) {
+void SessionAgent::answer_session(const proto::Message& request, std::vector<sys::Fd> fds) {
   if (fds.size() != 1 || !request.one<proto::SessionBody>()) {
     bad_page_ = true;
     return;
@@ -134,7 +135,7 @@ void FakeAgent::answer_session(const proto::Message& request, std::vector<sys::F
   send(reply);
 }
 
-void FakeAgent::map_page(const sys::Fd& memfd) {
+void SessionAgent::map_page(const sys::Fd& memfd) {
   struct stat about {};
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   void* mapped = ::mmap(nullptr, sizeof(proto::Page), PROT_READ, MAP_SHARED, memfd.get(), 0);
@@ -148,7 +149,7 @@ void FakeAgent::map_page(const sys::Fd& memfd) {
   }
 }
 
-void FakeAgent::answer_thresholds(const proto::Message& request) {
+void SessionAgent::answer_thresholds(const proto::Message& request) {
   const auto body = request.one<proto::ThresholdsBody>();
   if (!body) {
     hang_up();
@@ -194,7 +195,7 @@ void FakeAgent::answer_thresholds(const proto::Message& request) {
   }
 }
 
-bool FakeAgent::look() {
+bool SessionAgent::look() {
   const std::uint64_t rss = rss_bytes();
   bool crossed = false;
   for (std::size_t i = 0; i < limits_.size(); ++i) {
@@ -208,7 +209,7 @@ bool FakeAgent::look() {
   return crossed;
 }
 
-void FakeAgent::send_level(std::uint32_t request) {
+void SessionAgent::send_level(std::uint32_t request) {
   proto::LevelBody body;
   body.memory_bytes = rss_bytes();
   for (std::size_t i = 0; i < limits_.size(); ++i) {
@@ -227,13 +228,13 @@ void FakeAgent::send_level(std::uint32_t request) {
 }
 
 // Whoever is not there any more is noticed when the connection is read.
-void FakeAgent::send(proto::Writer& record, const std::vector<int>& fds) {
+void SessionAgent::send(proto::Writer& record, const std::vector<int>& fds) {
   if (program_) {
     static_cast<void>(program_->send(record.bytes(), fds));
   }
 }
 
-void FakeAgent::send_raw(std::size_t bytes) {
+void SessionAgent::send_raw(std::size_t bytes) {
   const std::vector<std::byte> garbage(bytes, std::byte{0xa5});
   if (program_) {
     static_cast<void>(program_->send(garbage));
@@ -241,7 +242,7 @@ void FakeAgent::send_raw(std::size_t bytes) {
 }
 
 // Also for those who have inherited our end.
-void FakeAgent::hang_up() {
+void SessionAgent::hang_up() {
   if (program_) {
     program_->shut_down();
     program_.reset();
