@@ -21,7 +21,7 @@ class ClientAgentPage : public AgentProgram {};
 // --- the page -----------------------------------------------------------------------------------
 
 // The line of this guard; nothing if it is not on the page, or not in this very state.
-std::optional<proto::PageSlot> line_of(const FakeSessionAgent& agent, std::uint64_t guard) {
+std::optional<proto::PageSlot> line_of(const SessionAgent& agent, std::uint64_t guard) {
   const proto::Page* page = agent.page();
   if (page == nullptr || page->header.magic != proto::kPageMagic || page->header.abi != PG_ABI ||
       page->header.slots != proto::kPageSlots) {
@@ -38,7 +38,7 @@ std::optional<proto::PageSlot> line_of(const FakeSessionAgent& agent, std::uint6
 
 TEST_F(ClientAgentPage, IsShownTheGuards) {
   in_program([this] {
-    const FakeSessionAgent agent(socket());
+    const SessionAgent agent(socket());
     const TimeGuard before = exceptions_after(1h);
     const TimeGuard time = exceptions_after(2h);
     const MemGuard memory = growth(64_GiB, 3s);
@@ -68,7 +68,7 @@ TEST_F(ClientAgentPage, IsShownTheGuards) {
 
 TEST_F(ClientAgentPage, IsShownTheSteps) {
   in_program([this] {
-    const FakeSessionAgent agent(socket());
+    const SessionAgent agent(socket());
     const Block session = growth(64_GiB).enter();
     const TimeGuard guard = exceptions_after(20ms);
     Block block = guard.enter();
@@ -91,7 +91,7 @@ TEST_F(ClientAgentPage, IsShownTheSteps) {
 // Slots are used again, by threads that come later too.
 TEST_F(ClientAgentPage, IsShownNoMoreThanThereIsRoomFor) {
   in_program([this] {
-    const FakeSessionAgent agent(socket());
+    const SessionAgent agent(socket());
     const Block session = growth(64_GiB).enter();
     const TimeGuard guard = exceptions_after(1h);
     for (int i = 0; i < 50; ++i) {

@@ -8,8 +8,8 @@
 #include <functional>
 #include <string>
 
-#include "tests/client/fake_session_agent.h"
 #include "tests/client/guarded.h"
+#include "tests/client/session_agent.h"
 #include "tests/support/temp_tree.h"
 
 namespace procguard::test {

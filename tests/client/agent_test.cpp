@@ -18,7 +18,7 @@ TEST_F(ClientAgent, IsTheSource) {
   for (const char* wanted : {"auto", "agent"}) {
     in_program(
         [this] {
-          const FakeSessionAgent agent(socket());
+          const SessionAgent agent(socket());
           REQUIRE_IN_CHILD(source() == "agent");  // it would be
           REQUIRE_IN_CHILD(agent.sessions() == 0);
           const MemGuard guard = growth(8_MiB);
@@ -44,7 +44,7 @@ TEST_F(ClientAgent, IsTheSource) {
 // Nobody else looks at the memory.
 TEST_F(ClientAgent, ALevelItTellsIsACrossing) {
   in_program([this] {
-    FakeSessionAgent agent(socket());
+    SessionAgent agent(socket());
     agent.look_away(true);
     const MemGuard guard = growth(8_MiB);
     const Block block = guard.enter();
@@ -63,7 +63,7 @@ TEST_F(ClientAgent, ALevelItTellsIsACrossing) {
 // What it says is not what is so: nothing happens.
 TEST_F(ClientAgent, ALevelThatIsNotTrue) {
   in_program([this] {
-    FakeSessionAgent agent(socket());
+    SessionAgent agent(socket());
     agent.look_away(true);
     const Block block = growth(8_MiB).enter();
     for (int i = 0; i < 20; ++i) {
@@ -76,7 +76,7 @@ TEST_F(ClientAgent, ALevelThatIsNotTrue) {
 
 TEST_F(ClientAgent, NestedLimits) {
   in_program([this] {
-    const FakeSessionAgent agent(socket());
+    const SessionAgent agent(socket());
     const MemGuard outer = growth(24_MiB);
     const MemGuard inner = growth(8_MiB);
     const Block outer_block = outer.enter();
@@ -126,7 +126,7 @@ TEST_F(ClientAgent, NotThere) {
 
 TEST_F(ClientAgent, IsNotAskedByTimeGuards) {
   in_program([this] {
-    const FakeSessionAgent agent(socket());
+    const SessionAgent agent(socket());
     const TimeGuard guard = exceptions_after(10ms);
     const Block block = guard.enter();
     REQUIRE_IN_CHILD(wait_for<ExecutionTimeout>().guard == guard.id());
@@ -137,7 +137,7 @@ TEST_F(ClientAgent, IsNotAskedByTimeGuards) {
 TEST_F(ClientAgent, NorByWhoWantsAnotherSource) {
   in_program(
       [this] {
-        const FakeSessionAgent agent(socket());
+        const SessionAgent agent(socket());
         const Block block = growth(8_MiB).enter();
         REQUIRE_IN_CHILD(source() == "procfs");
         REQUIRE_IN_CHILD(agent.sessions() == 0);
@@ -156,7 +156,7 @@ class ClientHostileAgent : public ClientAgent, public ::testing::WithParamInterf
 
 TEST_P(ClientHostileAgent, IsDoneWithout) {
   in_program([this] {
-    const FakeSessionAgent agent(socket(), GetParam().manner);
+    const SessionAgent agent(socket(), GetParam().manner);
     const MemGuard guard = growth(8_MiB);
     const TimeGuard time = exceptions_after(200ms);
     const Block block = guard.enter();
@@ -195,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(Each, ClientHostileAgent,
 // Times in the future would never be due; the level is our own.
 TEST_F(ClientAgent, AbsurdNumbers) {
   in_program([this] {
-    const FakeSessionAgent agent(socket(), Manner::kAbsurdNumbers);
+    const SessionAgent agent(socket(), Manner::kAbsurdNumbers);
     const MemGuard guard = growth(8_MiB, 20ms);
     const Block block = guard.enter();
     REQUIRE_IN_CHILD(quiet_for(100ms));

@@ -34,7 +34,7 @@ AgentSeeker::Answer AgentSeeker::ask() {
 
 AgentSeeker::Answer AgentSeeker::none(Error why) {
   why_ = std::move(why);
-  asked_.reset();
+  give_up();
   return Answer::kNone;
 }
 

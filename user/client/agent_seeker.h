@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "client/agent_source.h"
 #include "core/clock.h"
@@ -27,13 +28,16 @@ class AgentSeeker {
     return asked_ == nullptr ? core::kNever : asked_->next_check(now);
   }
   int event_fd() const { return asked_ == nullptr ? -1 : asked_->event_fd(); }
-  void give_up() { asked_.reset(); }
+  void give_up() { over_ = std::move(asked_); }
+  // Closes what is over; its descriptor may be followed until then.
+  void free() { over_.reset(); }
 
  private:
   Answer none(Error why);
 
   const core::Clock& clock_;
   std::unique_ptr<AgentSource> asked_;
+  std::unique_ptr<AgentSource> over_;
   Error why_{"nobody was asked"};
 };
 

@@ -86,7 +86,7 @@ core::Ns MemoryWatch::serve(core::Ns now) {
     next = std::min(next, follow_agent(now));
     next = std::min(next, stop_if_unused(now));
   }
-  return std::min(next, free_retired(now));
+  return next;
 }
 
 // Called again until it is no longer wanted: the agent's answer is awaited in between.
@@ -184,8 +184,8 @@ void MemoryWatch::retire_source() {
   std::fill(std::begin(over_when_armed_), std::end(over_when_armed_), 0);
 }
 
-// When to try again.
 core::Ns MemoryWatch::free_retired(core::Ns now) {
+  seeker_.free();
   if (!retired_.empty() && readers_.load() != 0) {  // who comes from now on finds another level_
     return now + kReadersGone;
   }
@@ -277,8 +277,8 @@ void MemoryWatch::stop() {
 
 void MemoryWatch::abandon() {
   stop();
-  retired_.clear();
   readers_ = 0;
+  free_retired(0);
   users_ = 0;
   state_ = kOff;
   armed_bytes_ = core::kNever;

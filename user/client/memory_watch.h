@@ -51,6 +51,9 @@ class MemoryWatch {
   bool arm(const Round& round, const MemoryView& seen);
   // What becomes readable when serve() is wanted; -1: nothing.
   std::array<int, 2> event_fds() const;
+  // Closes sources that are used no more: after serve(), when nobody follows their descriptors any
+  // more. When to try again.
+  core::Ns free_retired(core::Ns now);
   core::Ns next_check(core::Ns now) const;
   bool running() const { return state_.load() == kRunning; }
   // In a fork's child, whose parent's monitor is not there.
@@ -65,7 +68,6 @@ class MemoryWatch {
   Result<void> start_agents();
   Result<void> put_to_use(Readings readings);
   void retire_source();
-  core::Ns free_retired(core::Ns now);
   core::Ns follow_agent(core::Ns now);
   void fall_back();
   void seek_later(core::Ns now, const Error& why);

@@ -226,6 +226,7 @@ core::Ns Monitor::turn() {
   memory_.disarm_look();
   core::Ns next = memory_.serve(clock_.now());
   follow_sources();
+  next = std::min(next, memory_.free_retired(clock_.now()));
   for (bool again = true; again;) {
     const MemoryView view = memory_.view();
     const Round round = patrol(first_thread(), stepper_, view, clock_.now());
@@ -237,7 +238,7 @@ core::Ns Monitor::turn() {
   return next;
 }
 
-// All of them anew at any change: a number may by now be another file's.
+// All of them anew at any change: they are few.
 void Monitor::follow_sources() {
   const std::array<int, 2> wanted = memory_.event_fds();
   if (wanted == followed_) {

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+<<<<<<<< HEAD:tests/client/fake_session_agent.h
 // FakeSessionAgent: a thread that speaks the agent's side of a session, well or badly, for a program that
 // is this process. It watches by looking at /proc.
+========
+// SessionAgent: a thread that speaks the agent's side of a session, well or badly, for a program
+// that is this process. It watches by looking at /proc.
+>>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.h
 #pragma once
 
 #include <array>
@@ -41,6 +46,7 @@ enum class Manner {
   kAbsurdNumbers,
 };
 
+<<<<<<<< HEAD:tests/client/fake_session_agent.h
 class FakeSessionAgent {
  public:
   // Throws where it cannot listen.
@@ -49,6 +55,16 @@ class FakeSessionAgent {
   FakeSessionAgent& operator=(const FakeSessionAgent&) = delete;
   // Dies: the connections are closed, nobody listens.
   ~FakeSessionAgent();
+========
+class SessionAgent {
+ public:
+  // Throws where it cannot listen.
+  explicit SessionAgent(std::string path, Manner manner = Manner::kHonest);
+  SessionAgent(const SessionAgent&) = delete;
+  SessionAgent& operator=(const SessionAgent&) = delete;
+  // Dies: the connections are closed, nobody listens.
+  ~SessionAgent();
+>>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.h
 
   // Tells of crossings by itself (the default), or not.
   void look_away(bool away) { blind_ = away; }
