@@ -17,13 +17,6 @@
 namespace procguard::test {
 namespace {
 
-std::vector<std::string> command(const AgentPlace& place, const std::vector<std::string>& more) {
-  std::vector<std::string> words{procguard_binary(), "agent",     "--socket",
-                                 place.socket,       "--pin-dir", place.pins};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
 Wanted guard_of(pg_scope scope) {
   Wanted wanted;
   wanted.body.scope = scope;
@@ -32,25 +25,6 @@ Wanted guard_of(pg_scope scope) {
 }
 
 }  // namespace
-
-AgentPlace::AgentPlace() {
-  char path[] = "/tmp/procguard-test-XXXXXX";
-  const char* made = ::mkdtemp(path);
-  directory = made == nullptr ? "" : made;
-  socket = directory + "/agent.sock";
-  pins = "/sys/fs/bpf/procguard-test-" + directory.substr(directory.rfind('-') + 1);
-}
-
-AgentProcess::AgentProcess(const AgentPlace& place, std::vector<std::string> more)
-    : place_(place),
-      process_({.argv = command(place, more),
-                .deadline = 600s,
-                // What it says is read at its end.
-                .before_exec = [] { ::fcntl(STDERR_FILENO, F_SETPIPE_SZ, 1 << 20); }}) {}
-
-bool AgentProcess::ready() {
-  return wait_until([this] { return proto::Client::connect(place_.socket).ok(); }, 20s);
-}
 
 Wanted& Wanted::ladder(const char* text) {
   const auto steps = core::parse_ladder(text).value();

@@ -18,41 +18,13 @@
 #include "core/ladder.h"
 #include "proto/client.h"
 #include "sys/fd.h"
+#include "tests/support/agent_process.h"
 #include "tests/support/processes.h"
 #include "tests/support/subprocess.h"
 
 namespace procguard::test {
 
 using namespace std::chrono_literals;
-
-// Where a private agent lives.
-struct AgentPlace {
-  AgentPlace();
-  std::string directory;  // a temporary one
-  std::string socket;
-  std::string pins;
-};
-
-class AgentProcess {
- public:
-  explicit AgentProcess(const AgentPlace& place, std::vector<std::string> more = {});
-  // Waits until it listens; false: it ended, or the deadline passed.
-  bool ready();
-  pid_t pid() const { return process_.pid(); }
-  void kill() {
-    process_.send(9);
-    process_.wait();
-  }
-  int stop() {
-    process_.send(15);
-    return process_.wait().status();
-  }
-  Subprocess& process() { return process_; }
-
- private:
-  const AgentPlace& place_;
-  Subprocess process_;
-};
 
 // A request that may be changed before it is sent.
 struct Wanted {

@@ -19,7 +19,7 @@ constexpr const char* kLook = R"(
   cut -d' ' -f19,40,41 /proc/self/stat >&9
   cat /proc/self/oom_score_adj /proc/self/timerslack_ns /proc/self/cgroup >&9
   cat /proc/self/limits >&9
-  env | grep -vE '^(PROCGUARD_|_=|OUT=|SHLVL=)' | sort >&9
+  env | grep -vE '^(PROCGUARD_|NOTIFY_SOCKET=|WATCHDOG_USEC=|_=|OUT=|SHLVL=)' | sort >&9
   pwd >&9
   exec 9>&-
   ls /proc/self/fd >> "$OUT"

@@ -101,6 +101,18 @@ TEST(Child, DeathWhileHeldIsNoFailedExec) {
   EXPECT_EQ(WTERMSIG(reap(child.value())), SIGKILL);
 }
 
+TEST(Child, GetsOneVariableWhenItIsLetGo) {
+  const std::string longest(Child::kMaxLater, 'n');
+  for (const std::string& value : {std::string("g42"), std::string(), longest}) {
+    ChildSpec spec = spec_of({"sh", "-c", "test \"${LATER-unset}\" = \"$0\"", value});
+    spec.named_later = "LATER";
+    auto child = Child::spawn(spec);
+    ASSERT_TRUE(child.ok());
+    ASSERT_TRUE(child->let_go(value).ok());
+    EXPECT_EQ(WEXITSTATUS(reap(child.value())), 0) << value;
+  }
+}
+
 // What the host blocks and keeps open is nothing to the command.
 TEST(Child, InheritsWhatItShouldAndNothingElse) {
   ChildSpec spec = spec_of({"sleep", "60"});

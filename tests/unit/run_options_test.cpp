@@ -107,6 +107,41 @@ TEST(RunOptions, AllOfThem) {
               options.distinct_status);
 }
 
+struct AgentRow {
+  Words options;
+  AgentUse agent;
+  engine::SourceKind source;
+  bool failsafe;
+};
+
+TEST(RunOptions, WhoKeepsTheGuard) {
+  using engine::SourceKind;
+  const AgentRow rows[] = {
+      {{}, AgentUse::kAuto, SourceKind::kAuto, false},
+      {{"--source", "auto"}, AgentUse::kAuto, SourceKind::kAuto, false},
+      {{"--source", "agent"}, AgentUse::kRequired, SourceKind::kAuto, false},
+      {{"--source", "bpf"}, AgentUse::kNever, SourceKind::kBpf, false},
+      {{"--source", "procfs"}, AgentUse::kNever, SourceKind::kProcfs, false},
+      {{"--no-agent"}, AgentUse::kNever, SourceKind::kAuto, false},
+      {{"--no-agent", "--source", "bpf"}, AgentUse::kNever, SourceKind::kBpf, false},
+      {{"--leftovers", "kill"}, AgentUse::kNever, SourceKind::kAuto, false},
+      {{"--failsafe", "kernel"}, AgentUse::kAuto, SourceKind::kAuto, true},
+      {{"--failsafe", "none", "--no-agent"}, AgentUse::kNever, SourceKind::kAuto, false},
+  };
+  for (const AgentRow& row : rows) {
+    Words args = row.options;
+    args.insert(args.end(), {"-t", "1", "true"});
+    const RunOptions options = parsed(args);
+    EXPECT_EQ(options.agent, row.agent) << args[0] << " " << args[1];
+    EXPECT_EQ(options.source, row.source) << args[0] << " " << args[1];
+    EXPECT_EQ((options.guard.flags & PG_GUARD_FAILSAFE) != 0, row.failsafe) << args[0];
+  }
+  const RunOptions options =
+      parsed({"-t", "1", "--socket", "/s", "--label", "a=1", "--label", "b=x y", "true"});
+  EXPECT_EQ(options.socket, "/s");
+  EXPECT_EQ(options.labels, "a=1\nb=x y");
+}
+
 struct LadderRow {
   Words options;
   const char* ladder;
@@ -208,6 +243,16 @@ TEST(RunOptions, ErrorsNameWhatIsWrong) {
       {{"-t", "1", "--name", "a b", "true"}, "--name"},
       {{"-t", "1", "--name", "a\nb", "true"}, "--name"},
       {{"-t", "1", "--name", std::string(PG_NAME_LEN, 'n'), "true"}, "--name"},
+      {{"-t", "1", "--source", "agent", "--no-agent", "true"}, "--no-agent exclude"},
+      {{"-t", "1", "--source", "agent", "--leftovers", "kill", "true"}, "--leftovers kill"},
+      {{"-t", "1", "--failsafe", "kernel", "--no-agent", "true"}, "needs an agent"},
+      {{"-t", "1", "--failsafe", "kernel", "--source", "bpf", "true"}, "needs an agent"},
+      {{"-t", "1", "--failsafe", "kernel", "--leftovers", "kill", "true"}, "needs an agent"},
+      {{"-t", "1", "--failsafe", "maybe", "true"}, "maybe"},
+      {{"-t", "1", "--socket", "/s", "--no-agent", "true"}, "--socket and"},
+      {{"-t", "1", "--socket", "", "true"}, "--socket"},
+      {{"-t", "1", "--label", "x", "true"}, "--label"},
+      {{"-t", "1", "--label", "a=1", "--label", "a=2", "true"}, "twice"},
       {{"-t", "1", "--report", "", "true"}, "--report"},
       {{"-t", "1", "--frobnicate", "true"}, "--frobnicate"},
       {{"--tiemout", "1", "true"}, "--tiemout"},

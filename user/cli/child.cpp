@@ -6,8 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "sys/pidfd.h"
@@ -15,7 +17,10 @@
 namespace procguard::cli {
 namespace {
 
-constexpr char kGo = 'g';
+// What comes through the gate, in one write.
+struct Go {
+  char later[Child::kMaxLater + 1] = {};
+};
 constexpr int kNeverExecuted = 125;
 
 struct Pipe {
@@ -46,6 +51,7 @@ struct Prepared {
   const ChildSpec& spec;
   char* const* argv;
   char* const* envp;
+  char* later;  // where in envp the value that comes later belongs; room for Go::later
   int gate;
   int outcome;
 };
@@ -61,14 +67,15 @@ struct Prepared {
   }
   ::sigaction(SIGCHLD, &spec.on_child_exit, nullptr);
   ::sigprocmask(SIG_SETMASK, &spec.mask, nullptr);
-  char go = 0;
+  Go go;
   ssize_t got = 0;
   do {
-    got = ::read(prepared.gate, &go, 1);
+    got = ::read(prepared.gate, &go, sizeof(go));
   } while (got < 0 && errno == EINTR);
-  if (got != 1 || go != kGo) {
+  if (got != sizeof(go)) {
     ::_exit(kNeverExecuted);
   }
+  std::memcpy(prepared.later, go.later, sizeof(go.later));
   ::execvpe(prepared.argv[0], prepared.argv, prepared.envp);
   const int error = errno;
   // Nobody to tell but the parent; if it is gone, the status says enough.
@@ -120,14 +127,20 @@ Result<Child> Child::spawn(const ChildSpec& spec) {
     return outcome.error();
   }
   const std::vector<char*> argv = pointers(spec.command);
-  const std::vector<char*> envp = pointers(spec.environment);
+  std::string later = spec.named_later + "=";
+  const std::size_t value = later.size();
+  later.append(sizeof(Go::later), '\0');
+  std::vector<char*> envp = pointers(spec.environment);
+  if (!spec.named_later.empty()) {
+    envp.insert(envp.end() - 1, later.data());
+  }
   auto cloned = clone_child(spec.cgroup);
   if (!cloned) {
     return cloned.error().in("starting " + spec.command[0]);
   }
   if (cloned->pid == 0) {
     ::close(gate->write.release());  // or it would never see its parent's death
-    become({spec, argv.data(), envp.data(), gate->read.get(), outcome->write.get()});
+    become({spec, argv.data(), envp.data(), &later[value], gate->read.get(), outcome->write.get()});
   }
   sys::Fd pidfd(cloned->pidfd);
   if (!pidfd) {
@@ -144,9 +157,11 @@ Result<Child> Child::spawn(const ChildSpec& spec) {
   return Child(cloned->pid, std::move(pidfd), std::move(gate->write), std::move(outcome->read));
 }
 
-Result<void> Child::let_go() {
+Result<void> Child::let_go(std::string_view later) {
+  Go go;
+  std::memcpy(go.later, later.data(), std::min(later.size(), kMaxLater));
   // EPIPE: it was killed while it was held; its status will tell.
-  if (::write(gate_.get(), &kGo, 1) != 1 && errno != EPIPE) {
+  if (::write(gate_.get(), &go, sizeof(go)) != sizeof(go) && errno != EPIPE) {
     return Error::system("letting the command go", errno);
   }
   gate_.reset();

@@ -12,6 +12,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.h"
@@ -22,6 +23,7 @@ namespace procguard::cli {
 struct ChildSpec {
   std::vector<std::string> command;      // command[0] is looked up in PATH
   std::vector<std::string> environment;  // "NAME=value"
+  std::string named_later;  // one more variable, whose value comes with let_go(); empty: none
   sigset_t mask{};
   struct sigaction on_child_exit {};  // SIGCHLD
   int cgroup = -1;                    // directory fd of the cgroup it starts in
@@ -35,8 +37,10 @@ class Child {
   pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
 
-  // To its exec. Without this, and when its parent dies before, it never executes anything.
-  Result<void> let_go();
+  // To its exec, with the value of `named_later`, of which kMaxLater bytes count. Without this, and
+  // when its parent dies before, it never executes anything.
+  static constexpr std::size_t kMaxLater = 63;
+  Result<void> let_go(std::string_view later = {});
   // Readable when the exec has been completed or has failed, or the child is dead: then take
   // exec_error() and forget the fd.
   int exec_fd() const { return outcome_.get(); }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/run_options.h"
 
+#include <tuple>
+#include <utility>
+
+#include "cli/labels.h"
 #include "cli/limit_options.h"
 #include "cli/options.h"
 
@@ -31,6 +35,9 @@ struct Parser {
   LimitOptions limits;
   LadderOptions ladder;
   Text scope, cgroup, leftovers, source, name, report;
+  Text socket, failsafe;
+  std::vector<std::string> labels;
+  bool no_agent = false;
   bool dry_run = false, quiet = false, verbose = false;
   bool preserve = false, distinct = false;
 
@@ -46,7 +53,14 @@ Parser::Parser() {
   options.text(leftovers, "--leftovers", "WHAT",
                "Members that outlive COMMAND: leave (default), wait for, or kill them");
   options.text(source, "--source", "SOURCE",
-               "Where usage comes from: auto (default), bpf or procfs");
+               "Who guards, and where usage comes from: auto (default: the first there is of the "
+               "others), agent, bpf or procfs");
+  options.text(socket, "--socket", "PATH",
+               "Socket of the agent (default $PROCGUARD_SOCKET, else /run/procguard/agent.sock)");
+  options.flag(no_agent, "--no-agent", "Use no agent");
+  options.text(failsafe, "--failsafe", "WHO",
+               "Who takes the last step while no agent runs: none (default) or kernel");
+  options.each(labels, "--label", "K=V", "What the agent shows beside the name; may be repeated");
   options.text(name, "--name", "NAME", "Name of the guard in messages, report and trace");
   options.flag(dry_run, "--dry-run", "Record the steps, send nothing");
   options.text(report, "--report", "FILE", "Write what happened to FILE, as one JSON object");
@@ -93,12 +107,40 @@ void check_names(const Parser& parser, Checks& checks, RunOptions& options) {
     checks.fail("--report: empty file name");
   }
   options.report = parser.report.value;
-  checks.choice<engine::SourceKind>(parser.source, "--source",
-                                    {{"auto", engine::SourceKind::kAuto},
-                                     {"bpf", engine::SourceKind::kBpf},
-                                     {"procfs", engine::SourceKind::kProcfs}},
-                                    options.source);
+  check_labels(parser.labels, checks, options.labels);
   checks.conflict("--quiet", parser.quiet, "--verbose", parser.verbose);
+}
+
+// After the scope: an agent kills no leftovers, whose guard is over.
+void check_agent(const Parser& parser, Checks& checks, RunOptions& options) {
+  using engine::SourceKind;
+  using Source = std::pair<SourceKind, AgentUse>;
+  Source source = {SourceKind::kAuto, AgentUse::kAuto};
+  checks.choice<Source>(parser.source, "--source",
+                        {{"auto", source},
+                         {"agent", {SourceKind::kAuto, AgentUse::kRequired}},
+                         {"bpf", {SourceKind::kBpf, AgentUse::kNever}},
+                         {"procfs", {SourceKind::kProcfs, AgentUse::kNever}}},
+                        source);
+  std::tie(options.source, options.agent) = source;
+  bool failsafe = false;
+  checks.choice<bool>(parser.failsafe, "--failsafe", {{"none", false}, {"kernel", true}}, failsafe);
+  options.guard.flags |= failsafe ? PG_GUARD_FAILSAFE : 0;
+  const bool required = options.agent == AgentUse::kRequired;
+  const std::pair<const char*, bool> against[] = {
+      {"--no-agent", parser.no_agent},
+      {"--source bpf or procfs", options.agent == AgentUse::kNever},
+      {"--leftovers kill, which run does itself,", options.leftovers == Leftovers::kKill}};
+  for (const auto& [what, given] : against) {
+    checks.conflict("--source agent", required, what, given);
+    checks.conflict("--failsafe kernel, which needs an agent,", failsafe, what, given);
+    checks.conflict("--socket", parser.socket.given, what, given);
+    options.agent = given ? AgentUse::kNever : options.agent;
+  }
+  if (parser.socket.given && parser.socket.value.empty()) {
+    checks.fail("--socket: empty path");
+  }
+  options.socket = parser.socket.value;
 }
 
 }  // namespace
@@ -124,6 +166,7 @@ Result<RunRequest> parse_run_options(const std::vector<std::string>& args) {
   parser.ladder.check(checks, options.guard);
   check_scope(parser, checks, options);
   check_names(parser, checks, options);
+  check_agent(parser, checks, options);
   options.guard.mode = parser.dry_run ? PG_MODE_MONITOR : PG_MODE_ENFORCE;
   options.quiet = parser.quiet;
   options.verbose = parser.verbose;

@@ -14,13 +14,23 @@ namespace procguard::cli {
 // What becomes of living members of the target when the command has ended.
 enum class Leftovers { kLeave, kWait, kKill };
 
+// Who keeps the guard.
+enum class AgentUse {
+  kAuto,      // an agent if one runs, else run itself
+  kNever,     // run itself
+  kRequired,  // an agent, or it is an error
+};
+
 struct RunOptions {
   core::GuardSpec guard;  // owner_uid is not set here
   std::vector<std::string> command;
   std::string cgroup;  // directory; empty unless the scope is cgroup
   std::string report;  // file; empty = none
   Leftovers leftovers = Leftovers::kLeave;
-  engine::SourceKind source = engine::SourceKind::kAuto;
+  engine::SourceKind source = engine::SourceKind::kAuto;  // of a guard of run's own
+  AgentUse agent = AgentUse::kAuto;
+  std::string socket;  // of the agent; empty: the environment's, or the usual one
+  std::string labels;  // "K=V" lines
   bool quiet = false;
   bool verbose = false;
   bool preserve_status = false;

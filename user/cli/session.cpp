@@ -24,35 +24,9 @@ constexpr core::Ns kShortestLookedAt = 50 * core::kMillisecond;
 
 }  // namespace
 
-void Session::LookingSignaler::look() {
-  const pg_guard* guard = session_.controller_->find(session_.guard_);
-  if (guard != nullptr && guard->step_result == PG_RESULT_INTENT) {
-    session_.recorder_.look_before_signal(*guard);
-  }
-}
-
-Result<void> Session::LookingSignaler::send(int pidfd, int signal) {
-  look();
-  if (signal != SIGCONT) {
-    session_.departures_.hold(pidfd);
-  }
-  return real_.send(pidfd, signal);
-}
-
-Result<void> Session::LookingSignaler::send_thread(pid_t pid, pid_t tid, int signal) {
-  look();
-  return real_.send_thread(pid, tid, signal);
-}
-
-Result<void> Session::LookingSignaler::kill_cgroup(const std::string& path, std::uint64_t id) {
-  look();
-  return real_.kill_cgroup(path, id);
-}
-
 Session::Session(const RunOptions& options, Messages& messages)
     : options_(options),
       messages_(messages),
-      signaler_(*this),
       recorder_(options, messages, clock_, departures_, record_) {
   record_.name = options.guard.name.empty() ? "g1" : options.guard.name;
 }
@@ -127,21 +101,19 @@ void Session::on_exec() {
     messages_.error(record_.failure);
     return;
   }
-  const pg_guard* guard = controller_->find(guard_);
-  const core::Ns executed = source_->exec_time(guard->watch, child_->pid());
   if (auto text = sys::read_file("/proc/" + std::to_string(child_->pid()) + "/comm")) {
     record_.comm = text->substr(0, text->find('\n'));
   }
-  auto started = controller_->start(guard_, executed);
+  auto started = guarding_->start();
   if (!started) {
     auto gone = sys::has_exited(child_->pidfd());
     if (!gone || !gone.value()) {
       fail(started.error().in("starting the guard"));
     }
   }
-  guard = controller_->find(guard_);
-  record_.started_ns = guard->armed_ns != 0 ? guard->armed_ns : clock_.now();
-  record_.process_start_ns = guard->target_start_ns;
+  const pg_guard& guard = guarding_->guard();
+  record_.started_ns = guard.armed_ns != 0 ? guard.armed_ns : clock_.now();
+  record_.process_start_ns = guard.target_start_ns;
   if (auto stat = sys::ProcRoot().stat(child_->pid()); stat && record_.process_start_ns == 0) {
     record_.process_start_ns =
         stat->start_ticks * (core::kSecond / static_cast<core::Ns>(::sysconf(_SC_CLK_TCK)));
@@ -149,29 +121,33 @@ void Session::on_exec() {
 }
 
 core::Ns Session::next_wake() {
-  return std::min({controller_->next_due(), next_look(), sweep_at_});
+  return std::min(guarding_->next_due(), next_look());
 }
 
 // When the threads are to be looked at, ahead of a timeout that is about to be due.
 core::Ns Session::next_look() const {
-  const pg_guard* guard = controller_->find(guard_);
-  if (guard == nullptr || guard->phase != PG_GUARD_ARMED || record_.trip || record_.look) {
+  const pg_guard& guard = guarding_->guard();
+  if (guard.phase != PG_GUARD_ARMED || record_.trip) {
     return core::kNever;
   }
-  const pg_limit& timeout = guard->limit[PG_TIMEOUT];
-  const bool waits = timeout.phase == PG_LIMIT_WAITING && timeout.due_ns != 0;
+  const pg_limit& timeout = guard.limit[PG_TIMEOUT];
+  const bool waits = timeout.phase == PG_LIMIT_WAITING && timeout.due_ns > looked_ahead_of_;
   return waits && timeout.limit >= kShortestLookedAt ? timeout.due_ns - kLookAhead : core::kNever;
 }
 
 void Session::on_time() {
-  const core::Ns now = clock_.now();
-  if (next_look() <= now) {
+  if (next_look() <= clock_.now()) {
+    looked_ahead_of_ = guarding_->guard().limit[PG_TIMEOUT].due_ns;
     recorder_.look();
   }
-  if (sweep_at_ <= now) {
-    sweep_leftovers();
+  guarding_->on_time();
+}
+
+void Session::on_notify() {
+  const auto is_member = [this](pid_t pid, uid_t uid) { return guarding_->is_member(pid, uid); };
+  if (notify_->take(is_member)) {
+    guarding_->progress();
   }
-  controller_->on_time();
 }
 
 }  // namespace procguard::cli

@@ -11,16 +11,14 @@
 #include "cli/child.h"
 #include "cli/departures.h"
 #include "cli/group_witness.h"
+#include "cli/guarding.h"
 #include "cli/messages.h"
+#include "cli/notify_port.h"
 #include "cli/record.h"
 #include "cli/recorder.h"
 #include "cli/run_options.h"
 #include "cli/signal_port.h"
 #include "cli/terminal.h"
-#include "engine/controller.h"
-#include "engine/executor.h"
-#include "engine/pidfd_signaler.h"
-#include "engine/source_factory.h"
 #include "sys/cgroup.h"
 #include "sys/event_loop.h"
 #include "sys/monotonic_clock.h"
@@ -37,24 +35,11 @@ class Session {
   RunRecord run();
 
  private:
-  // Lets the recorder look at the threads before the first signal is sent, and keeps who got one.
-  class LookingSignaler final : public engine::Signaler {
-   public:
-    explicit LookingSignaler(Session& session) : session_(session) {}
-    Result<void> send(int pidfd, int signal) override;
-    Result<void> send_thread(pid_t pid, pid_t tid, int signal) override;
-    Result<void> kill_cgroup(const std::string& path, std::uint64_t id) override;
-
-   private:
-    void look();
-    Session& session_;
-    engine::PidfdSignaler real_;
-  };
-
   // --- session_start.cpp: before the command runs
   Result<void> prepare();
   Result<void> open_cgroup();
-  Result<void> open_source();
+  Result<void> choose(Result<ChosenGuarding> chosen);
+  void open_notify();
   Result<void> start();
   Result<void> arm();
   Result<void> watch_fds();
@@ -67,6 +52,7 @@ class Session {
   void on_exec();
   core::Ns next_wake();
   core::Ns next_look() const;
+  void on_notify();
   void on_time();
   void fail(const Error& error);
 
@@ -81,11 +67,12 @@ class Session {
   // --- session_end.cpp
   void consider_end();
   bool ladder_goes_on() const;
+  bool armed() const { return guarding_ && guarding_->guard().id != 0; }
   std::uint64_t living_members();
-  void kill_leftovers();
-  void sweep_leftovers();
   void see_them_off();
   void finish();
+
+  GuardingHost host() { return {options_, messages_, clock_, recorder_, departures_}; }
 
   const RunOptions& options_;
   Messages& messages_;
@@ -93,25 +80,22 @@ class Session {
   sys::MonotonicClock clock_;
   Terminal terminal_;
   Departures departures_;
-  LookingSignaler signaler_;
   Recorder recorder_;
   std::optional<SignalPort> signals_;
   std::optional<GroupWitness> witness_;
   std::optional<sys::EventLoop> loop_;
   std::optional<sys::Cgroup> cgroup_;
-  std::unique_ptr<engine::Source> source_;
-  std::optional<engine::Executor> executor_;
-  std::optional<engine::Controller> controller_;
+  std::unique_ptr<Guarding> guarding_;
+  std::optional<NotifyPort> notify_;
   std::optional<Child> child_;
 
-  std::uint64_t guard_ = 0;       // 0: not armed
   bool exec_known_ = false;       // executed, or not: it is known
   bool command_ended_ = false;    // and reaped
   bool give_up_waiting_ = false;  // for members that outlive the command
   bool done_ = false;
-  int forwarded_ = 0;                 // the last signal that was passed on
-  core::Ns sweep_at_ = core::kNever;  // of leftovers that are to be killed
-  core::Ns sweep_until_ = 0;
+  bool leftovers_killed_ = false;
+  int forwarded_ = 0;             // the last signal that was passed on
+  core::Ns looked_ahead_of_ = 0;  // when the timeout was due that the threads were looked at for
 };
 
 }  // namespace procguard::cli

@@ -122,9 +122,7 @@ void Session::on_ended(int status, std::uint64_t cpu_ns, std::uint64_t max_rss_b
   record_.command_ran = record_.ending.exec_error == 0 && record_.started_ns != 0;
   record_.command_cpu_ns = cpu_ns;
   record_.command_max_rss_bytes = max_rss_bytes;
-  // What the kernel did to it comes before the news of its end.
-  controller_->on_source();
-  controller_->target_gone(guard_);
+  guarding_->command_ended();
   record_.ended_by_guard = end.signal != 0 && recorder_.has_sent(child_->pid(), end.signal);
   record_.ended_by_forwarded = end.signal != 0 && end.signal == forwarded_;
   record_.leftovers = living_members();

@@ -8,30 +8,23 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <utility>
 
-#include "cli/calm.h"
 #include "cli/session.h"
-#include "engine/process_facts.h"
-#include "sys/caps.h"
 #include "sys/sched_fifo.h"
 
 namespace procguard::cli {
 namespace {
 
-constexpr const char* kGuardVariable = "PROCGUARD_GUARD=";
+constexpr const char* kGuardVariable = "PROCGUARD_GUARD";
+constexpr const char* kNotifyVariable = "NOTIFY_SOCKET";
+constexpr const char* kWatchdogVariable = "WATCHDOG_USEC";
+constexpr const char* kWatchdogPidVariable = "WATCHDOG_PID";
 
 std::uint64_t ram_bytes() {
   struct sysinfo info {};
   return ::sysinfo(&info) == 0 ? static_cast<std::uint64_t>(info.totalram) * info.mem_unit : 0;
-}
-
-// Whoever was sent a signal may be ending.
-engine::FactsReader calm_facts() {
-  return [facts = engine::process_facts()](pid_t pid, int signal) {
-    const Calm calm;
-    return facts(pid, signal);
-  };
 }
 
 }  // namespace
@@ -57,7 +50,8 @@ Result<void> Session::prepare() {
   if (auto opened = open_cgroup(); !opened) {
     return opened;
   }
-  return open_source();
+  open_notify();
+  return choose(choose_guarding(host()));
 }
 
 Result<void> Session::open_cgroup() {
@@ -84,32 +78,44 @@ Result<void> Session::open_cgroup() {
   return {};
 }
 
-Result<void> Session::open_source() {
-  auto chosen = engine::make_source({.kind = options_.source,
-                                     .memory = options_.limits_memory() || !options_.report.empty(),
-                                     .cgroups = options_.guard.scope == PG_SCOPE_CGROUP},
-                                    clock_);
+// Progress can only be reported to a timeout. A command that cannot report is no reason to fail.
+void Session::open_notify() {
+  if (options_.guard.timeout_ns == 0) {
+    return;
+  }
+  const char* ours = std::getenv(kNotifyVariable);
+  auto notify = NotifyPort::open(ours != nullptr ? ours : "");
+  if (notify) {
+    notify_.emplace(std::move(notify).value());
+  } else if (options_.verbose) {
+    messages_.note(record_.name + ": no progress by sd_notify: " + notify.error().message());
+  }
+}
+
+Result<void> Session::choose(Result<ChosenGuarding> chosen) {
   if (!chosen) {
     return chosen.error();
   }
-  source_ = std::move(chosen->source);
-  record_.source = source_->name();
+  guarding_ = std::move(chosen->guarding);
+  record_.source = guarding_->source();
   record_.weaker_because = std::move(chosen->weaker_because);
-  executor_.emplace(*source_, signaler_, calm_facts(), ::getpid());
-  controller_.emplace(*source_, *executor_, clock_, recorder_);
-  recorder_.answers({.levels = [this] { return controller_->levels(guard_); },
-                     .usage = [this] { return controller_->usage(guard_); }});
+  recorder_.answers({.levels = [this] { return guarding_->levels(); },
+                     .usage = [this] { return guarding_->usage(); }});
+  if (!chosen->no_agent_because.empty() && options_.verbose) {
+    messages_.note(record_.name + ": without the agent: " + chosen->no_agent_because);
+  }
+  // Where the kernel does not tell who belongs to the tree, its orphans must come to us.
+  if (guarding_->needs_subreaper() && options_.guard.scope == PG_SCOPE_TREE &&
+      ::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
+    return Error::system("prctl(PR_SET_CHILD_SUBREAPER)", errno);
+  }
   return {};
 }
 
 Result<void> Session::start() {
-  // Where the kernel does not tell who belongs to the tree, its orphans must come to us.
-  if (record_.source != "bpf" && options_.guard.scope == PG_SCOPE_TREE &&
-      ::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
-    return Error::system("prctl(PR_SET_CHILD_SUBREAPER)", errno);
-  }
   auto child = Child::spawn({.command = options_.command,
                              .environment = environment(),
+                             .named_later = kGuardVariable,
                              .mask = signals_->original_mask(),
                              .on_child_exit = signals_->original_on_child_exit(),
                              .cgroup = cgroup_ ? cgroup_->fd() : -1,
@@ -129,32 +135,32 @@ Result<void> Session::start() {
     return watched;
   }
   // After the child was made: it must not inherit this, whatever reset-on-fork does.
-  const bool must_be_quick = options_.limits_memory() || options_.guard.cpu_ns != 0;
-  const bool told = record_.source == "bpf";
-  record_.scheduling =
-      (must_be_quick && told ? sys::request_sched_fifo() : sys::current_scheduling()).describe();
+  const bool crossings = options_.limits_memory() || options_.guard.cpu_ns != 0;
+  record_.scheduling = (crossings && guarding_->must_be_quick() ? sys::request_sched_fifo()
+                                                                : sys::current_scheduling())
+                           .describe();
   warn();
-  return child_->let_go();
+  return child_->let_go(record_.name);
 }
 
 Result<void> Session::arm() {
-  auto capabilities = sys::read_capabilities();
-  engine::Target target;
-  target.scope = options_.guard.scope;
-  target.pid = child_->pid();
-  target.owner_uid = ::getuid();
-  target.any_uid = capabilities && sys::may_signal_any(capabilities.value());
-  if (cgroup_) {
-    target.cgroup_path = cgroup_->path();
-    target.cgroup_id = cgroup_->id();
+  const Subject subject{
+      .pid = child_->pid(), .pidfd = child_->pidfd(), .cgroup = cgroup_ ? &*cgroup_ : nullptr};
+  auto armed = guarding_->arm(subject);
+  if (!armed && may_do_without_agent(options_, *guarding_, armed.error())) {
+    messages_.note(record_.name + ": without the agent: " + armed.error().message());
+    if (auto chosen = choose(choose_local_guarding(host())); !chosen) {
+      return chosen;
+    }
+    armed = guarding_->arm(subject);
   }
-  auto armed = controller_->arm(options_.guard, target);
   if (!armed) {
     return armed.error().in("arming the guard");
   }
-  guard_ = armed.value();
-  record_.guard_id = guard_;
-  record_.membership = source_->membership();
+  const pg_guard& guard = guarding_->guard();
+  record_.guard_id = guard.id;
+  record_.name = guard_name(guard);
+  record_.membership = guarding_->membership();
   return {};
 }
 
@@ -167,15 +173,14 @@ Result<void> Session::watch_fds() {
   if (!added) {
     return added;
   }
-  if (source_->event_fd() >= 0) {
-    added = loop_->add(source_->event_fd(), EPOLLIN,
-                       [this](std::uint32_t) { controller_->on_source(); });
+  if (notify_) {
+    added = loop_->add(notify_->fd(), EPOLLIN, [this](std::uint32_t) { on_notify(); });
     if (!added) {
       return added;
     }
   }
   loop_->on_timer([this] { on_time(); });
-  return {};
+  return guarding_->watch_fds(*loop_);
 }
 
 void Session::warn() {
@@ -200,14 +205,25 @@ void Session::warn() {
   }
 }
 
+// Ours, with what the command is to find instead; the guard's name comes when it is let go.
 std::vector<std::string> Session::environment() const {
+  std::vector<std::string_view> replaced = {kGuardVariable};
+  if (notify_) {
+    replaced.insert(replaced.end(), {kNotifyVariable, kWatchdogVariable, kWatchdogPidVariable});
+  }
   std::vector<std::string> result;
   for (char** variable = environ; *variable != nullptr; ++variable) {
-    if (!std::string_view(*variable).starts_with(kGuardVariable)) {
-      result.emplace_back(*variable);
+    const std::string_view text(*variable);
+    if (std::find(replaced.begin(), replaced.end(), text.substr(0, text.find('='))) ==
+        replaced.end()) {
+      result.emplace_back(text);
     }
   }
-  result.push_back(kGuardVariable + record_.name);
+  if (notify_) {
+    const core::Ns us = std::max<core::Ns>(options_.guard.timeout_ns / core::kMicrosecond, 1);
+    result.push_back(std::string(kNotifyVariable) + "=" + notify_->address());
+    result.push_back(std::string(kWatchdogVariable) + "=" + std::to_string(us));
+  }
   return result;
 }
 

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/agent_guarding.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "sys/namespaces.h"
+
+namespace procguard::cli {
+namespace {
+
+constexpr core::Ns kLookAgain = core::kSecond;
+constexpr core::Ns kAskAgain = 100 * core::kMillisecond;
+constexpr core::Ns kSweepWait = 5 * core::kMillisecond;
+// A step that the agent has taken is told at once; longer is waited for no news.
+constexpr core::Ns kNewsPatience = core::kSecond;
+
+engine::Levels levels_of(const proto::ShowBody& shown) {
+  engine::Levels levels;
+  levels.memory_bytes = shown.row.memory_bytes;
+  levels.memory_plain_bytes = shown.memory_plain_bytes;
+  levels.memory_peak_bytes = shown.row.memory_peak_bytes;
+  levels.memory_plain_peak_bytes = shown.memory_plain_peak_bytes;
+  levels.cpu_ns = shown.row.cpu_ns;
+  levels.processes = shown.row.processes;
+  levels.empty = shown.row.processes == 0;
+  levels.degraded = shown.row.degraded != 0;
+  return levels;
+}
+
+engine::Usage usage_of(const Shown& shown) {
+  engine::Usage usage;
+  usage.total = shown.about.usage;
+  // The agent's numbers are the host's. Elsewhere they would name other threads in /proc.
+  if (!sys::in_host_pid_namespace()) {
+    return usage;
+  }
+  for (const proto::ThreadBody& thread : shown.threads) {
+    usage.threads.push_back({.pid = static_cast<pid_t>(thread.pid),
+                             .tid = static_cast<pid_t>(thread.tid),
+                             .comm = proto::get_text(thread.comm),
+                             .state = static_cast<char>(thread.state),
+                             .usage = thread.usage});
+  }
+  return usage;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<AgentGuarding>> AgentGuarding::connect(const std::string& socket,
+                                                              const GuardingHost& host) {
+  auto ask = GuardLink::connect(socket);
+  if (!ask) {
+    return ask.error();
+  }
+  auto events = GuardLink::connect(socket);
+  if (!events) {
+    return events.error();
+  }
+  auto status = ask->status();
+  if (!status) {
+    return status.error().in(socket);
+  }
+  std::unique_ptr<AgentGuarding> guarding(
+      new AgentGuarding(socket, host, std::move(ask).value(), std::move(events).value()));
+  guarding->agent_started_ns_ = status->started_ns;
+  return guarding;
+}
+
+AgentGuarding::AgentGuarding(std::string socket, const GuardingHost& host, GuardLink ask,
+                             GuardLink events)
+    : socket_(std::move(socket)), host_(host), ask_(std::move(ask)), events_(std::move(events)) {}
+
+Result<void> AgentGuarding::arm(const Subject& subject) {
+  const RunOptions& options = host_.options;
+  const int target = subject.cgroup != nullptr ? subject.cgroup->fd() : subject.pidfd;
+  auto armed = ask_->attach(attach_body(options.guard, options.labels), target);
+  if (!armed) {
+    return armed.error();
+  }
+  subject_ = subject;
+  pid_there_ = armed->pid;
+  state_.id = armed->id;
+  state_.target_start_ns = armed->target_start_ns;
+  proto::put_text(state_.name, options.guard.name);
+  auto events = events_->follow(state_.id, 0);
+  if (!events) {
+    release();  // unheard it is of no use to us
+    return events.error();
+  }
+  if (!refresh()) {
+    return Error("the agent has gone", kAgentUnavailable);
+  }
+  for (const proto::EventBody& body : events.value()) {
+    on_event(body);
+  }
+  return {};
+}
+
+Result<void> AgentGuarding::watch_fds(sys::EventLoop& loop) {
+  loop_ = &loop;
+  if (!events_) {
+    return {};
+  }
+  return loop.add(events_->fd(), EPOLLIN, [this](std::uint32_t) { on_events(); });
+}
+
+// What is of no more use is let go; true: there is a value.
+template <typename Value>
+bool AgentGuarding::took(const Result<Value>& answer) {
+  if (ask_ && ask_->lost()) {
+    lose();
+  }
+  return answer.ok();
+}
+
+Result<void> AgentGuarding::start() {
+  executed_ns_ = host_.clock.now();
+  if (!connected()) {
+    say_gone();
+    return {};  // the clocks are started when an agent is back
+  }
+  auto guard = ask_->start(state_.id, 0);
+  if (took(guard)) {
+    started_ = true;
+    state_ = guard.value();
+    return {};
+  }
+  // The guard is over if the command has ended already: its status tells the rest.
+  if (!connected() || guard.error().code() == ESRCH) {
+    return {};
+  }
+  return guard.error();
+}
+
+void AgentGuarding::progress() {
+  if (!connected()) {
+    return;
+  }
+  if (auto guard = ask_->progress(state_.id); took(guard)) {
+    state_ = guard.value();
+  }
+}
+
+void AgentGuarding::command_ended() {
+  ended_ = true;
+  if (state_.scope == PG_SCOPE_CGROUP) {
+    ask_again_at_ = host_.clock.now() + kAskAgain;
+  }
+  // What was done to it comes before the news of its end.
+  refresh();
+  read_events(host_.clock.now() + kNewsPatience);
+}
+
+void AgentGuarding::release() {
+  released_ = true;
+  if (ask_) {
+    took(ask_->release(state_.id));
+  }
+}
+
+core::Ns AgentGuarding::next_due() {
+  return std::min({retry_at_, sweep_at_, ask_again_at_});
+}
+
+void AgentGuarding::on_time() {
+  const core::Ns now = host_.clock.now();
+  if (retry_at_ <= now) {
+    look_for_agent();
+  }
+  if (sweep_at_ <= now) {
+    const bool over = !refresh() || levels_.empty || now >= sweep_until_;
+    sweep_at_ = over ? core::kNever : now + kSweepWait;
+  }
+  if (ask_again_at_ <= now) {
+    ask_again_at_ = now + kAskAgain;  // the session asks, once it is awake
+  }
+}
+
+// Reads all there is to know. Of a guard that has ended an agent may know less than it told before.
+bool AgentGuarding::refresh() {
+  if (!connected()) {
+    return false;
+  }
+  auto shown = ask_->show(state_.id);
+  if (!took(shown)) {
+    return false;
+  }
+  state_ = shown->about.row.guard;
+  const engine::Levels before = levels_;
+  levels_ = levels_of(shown->about);
+  levels_.memory_peak_bytes = std::max(levels_.memory_peak_bytes, before.memory_peak_bytes);
+  levels_.memory_plain_peak_bytes =
+      std::max(levels_.memory_plain_peak_bytes, before.memory_plain_peak_bytes);
+  levels_.cpu_ns = std::max(levels_.cpu_ns, before.cpu_ns);
+  if (shown->about.usage.cpu_ns >= usage_.total.cpu_ns) {
+    usage_ = usage_of(shown.value());
+  }
+  return true;
+}
+
+Result<engine::Levels> AgentGuarding::levels() {
+  engine::Levels known = levels_;
+  if (!refresh()) {
+    known.processes = 0;
+    return known;
+  }
+  return levels_;
+}
+
+Result<engine::Usage> AgentGuarding::usage() {
+  refresh();
+  return usage_;
+}
+
+// The agent knows the members, and is not asked who each of them is: what runs as us could report
+// progress to it as well.
+bool AgentGuarding::is_member(pid_t /*pid*/, uid_t uid) {
+  return uid == ::getuid();
+}
+
+void AgentGuarding::lose() {
+  if (!ask_ && !events_) {
+    return;
+  }
+  if (loop_ != nullptr && events_) {
+    loop_->remove(events_->fd());
+  }
+  ask_.reset();
+  events_.reset();
+  sweep_at_ = core::kNever;
+  if (released_ || state_.id == 0) {
+    return;
+  }
+  retry_at_ = host_.clock.now() + kLookAgain;
+  if (executed_ns_ != 0 && !ended_) {
+    say_gone();
+  }
+}
+
+void AgentGuarding::say_gone() {
+  host_.messages.note(guard_name(state_) +
+                      ": the agent has gone; the command runs on, and its guard waits for the next "
+                      "agent");
+}
+
+void AgentGuarding::look_for_agent() {
+  retry_at_ = host_.clock.now() + kLookAgain;
+  auto ask = GuardLink::connect(socket_);
+  auto events = ask ? GuardLink::connect(socket_) : ask.error();
+  if (!ask || !events || !take_up_again(ask.value())) {
+    return;
+  }
+  auto missed = events->follow(state_.id, heard_seq_);
+  if (!missed) {
+    return;
+  }
+  ask_ = std::move(ask).value();
+  events_ = std::move(events).value();
+  retry_at_ = core::kNever;
+  host_.messages.note(guard_name(state_) + ": an agent is back and goes on with the guard");
+  for (const proto::EventBody& body : missed.value()) {
+    on_event(body);
+  }
+  refresh();
+  if (events_ && !watch_fds(*loop_)) {
+    lose();
+  }
+}
+
+// Does this agent, which may be another one, know the guard?
+bool AgentGuarding::take_up_again(GuardLink& ask) {
+  auto status = ask.status();
+  if (!status) {
+    return false;
+  }
+  if (status->started_ns != agent_started_ns_) {
+    agent_started_ns_ = status->started_ns;
+    heard_seq_ = 0;  // it numbers anew
+  }
+  auto shown = ask.show(state_.id);
+  if (!shown && shown.error().code() == ESRCH) {
+    retry_at_ = core::kNever;
+    state_.phase = PG_GUARD_RELEASED;
+    host_.messages.note(guard_name(state_) +
+                        ": an agent is back and does not know the guard; the command runs on "
+                        "unguarded");
+    return false;
+  }
+  if (shown && !started_ && executed_ns_ != 0) {
+    started_ = ask.start(state_.id, executed_ns_).ok();
+  }
+  return shown.ok();
+}
+
+}  // namespace procguard::cli

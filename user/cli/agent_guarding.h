@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// AgentGuarding: an agent keeps the guard and takes the steps; what it does is heard as events. The
+// guard outlives `procguard run`, and an agent that goes leaves it to the next one: meanwhile the
+// command runs on, and the agent is looked for every second.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/guard_link.h"
+#include "cli/guarding.h"
+
+namespace procguard::cli {
+
+class AgentGuarding final : public Guarding {
+ public:
+  // Error codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted.
+  static Result<std::unique_ptr<AgentGuarding>> connect(const std::string& socket,
+                                                        const GuardingHost& host);
+
+  const char* source() const override { return "agent"; }
+  const char* membership() const override { return "bpf"; }
+  bool needs_subreaper() const override { return false; }
+  bool must_be_quick() const override { return false; }
+  Result<void> arm(const Subject& subject) override;
+  Result<void> watch_fds(sys::EventLoop& loop) override;
+  Result<void> start() override;
+  void progress() override;
+  void command_ended() override;
+  void release() override;
+  core::Ns next_due() override;
+  void on_time() override;
+  bool busy() const override { return sweep_at_ != core::kNever; }
+  void end_members() override {}  // not by an agent: run chooses to keep the guard itself then
+  bool ending() const override { return false; }
+  const pg_guard& guard() const override { return state_; }
+  bool in_force() const override { return state_.phase == PG_GUARD_ARMED && connected(); }
+  // As last heard while the agent is away; nobody counts as living then.
+  Result<engine::Levels> levels() override;
+  Result<engine::Usage> usage() override;
+  bool is_member(pid_t pid, uid_t uid) override;
+
+ private:
+  AgentGuarding(std::string socket, const GuardingHost& host, GuardLink ask, GuardLink events);
+
+  bool connected() const { return ask_.has_value() && events_.has_value(); }
+  void look_for_agent();
+  bool take_up_again(GuardLink& ask);
+  void lose();
+  void say_gone();
+  template <typename Value>
+  bool took(const Result<Value>& answer);
+  bool refresh();
+
+  // --- agent_events.cpp
+  void on_events();
+  void read_events(core::Ns until);
+  void on_event(const proto::EventBody& body);
+  engine::Outcome outcome_of(const proto::EventBody& body) const;
+  void note_step(const proto::EventBody& body, const engine::Outcome& outcome);
+  pid_t here(std::uint32_t pid) const;
+
+  std::string socket_;
+  GuardingHost host_;
+  std::optional<GuardLink> ask_;
+  std::optional<GuardLink> events_;
+  sys::EventLoop* loop_ = nullptr;
+  std::uint64_t agent_started_ns_ = 0;  // which agent it is
+
+  Subject subject_;
+  std::uint32_t pid_there_ = 0;  // of the command, in the agent's pid namespace
+  pg_guard state_{};
+  engine::Levels levels_;
+  engine::Usage usage_;
+  core::Ns executed_ns_ = 0;
+  bool started_ = false;              // the agent knows that the command was executed
+  bool ended_ = false;                // the command has
+  bool released_ = false;             // by us
+  std::uint64_t heard_seq_ = 0;       // of the last event
+  core::Ns heard_step_ns_ = 0;        // of the last step
+  core::Ns retry_at_ = core::kNever;  // when the agent is looked for again
+  core::Ns sweep_at_ = core::kNever;  // when to see again whether a KILL has ended all members
+  core::Ns sweep_until_ = 0;
+  core::Ns ask_again_at_ = core::kNever;  // a cgroup that is empty is no event
+};
+
+}  // namespace procguard::cli
