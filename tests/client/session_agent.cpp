@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-#include "tests/client/fake_session_agent.h"
-========
 #include "tests/client/session_agent.h"
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
 
 #include <fcntl.h>
 #include <poll.h>
@@ -32,12 +28,8 @@ core::Ns now() {
 
 }  // namespace
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-FakeSessionAgent::FakeSessionAgent(std::string path, Manner manner) : path_(std::move(path)), manner_(manner) {
-========
 SessionAgent::SessionAgent(std::string path, Manner manner)
     : path_(std::move(path)), manner_(manner) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   auto listener = sys::SeqPacket::listen(path_);
   if (!listener) {
     throw std::runtime_error(listener.error().message());
@@ -46,11 +38,7 @@ SessionAgent::SessionAgent(std::string path, Manner manner)
   thread_ = std::thread([this] { run(); });
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-FakeSessionAgent::~FakeSessionAgent() {
-========
 SessionAgent::~SessionAgent() {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   stop_ = true;
   thread_.join();
   hang_up();
@@ -60,11 +48,7 @@ SessionAgent::~SessionAgent() {
   ::unlink(path_.c_str());
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::run() {
-========
 void SessionAgent::run() {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   while (!stop_) {
     pollfd ready[2] = {{.fd = listener_->fd(), .events = POLLIN, .revents = 0},
                        {.fd = program_ ? program_->fd() : -1, .events = POLLIN, .revents = 0}};
@@ -91,11 +75,7 @@ void SessionAgent::run() {
 }
 
 // One program at a time: the last that came.
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::accept() {
-========
 void SessionAgent::accept() {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   auto accepted = listener_->accept();
   if (accepted && accepted.value()) {
     hang_up();
@@ -103,11 +83,7 @@ void SessionAgent::accept() {
   }
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::serve() {
-========
 void SessionAgent::serve() {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   std::array<std::byte, 1024> buffer;
   auto received = program_->receive(buffer, 4);
   const auto request = received && received->bytes != 0
@@ -122,11 +98,7 @@ void SessionAgent::serve() {
   }
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::answer_session(const proto::Message& request, std::vector<sys::Fd> fds) {
-========
 void SessionAgent::answer_session(const proto::Message& request, std::vector<sys::Fd> fds) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   if (fds.size() != 1 || !request.one<proto::SessionBody>()) {
     bad_page_ = true;
     return;
@@ -163,11 +135,7 @@ void SessionAgent::answer_session(const proto::Message& request, std::vector<sys
   send(reply);
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::map_page(const sys::Fd& memfd) {
-========
 void SessionAgent::map_page(const sys::Fd& memfd) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   struct stat about {};
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   void* mapped = ::mmap(nullptr, sizeof(proto::Page), PROT_READ, MAP_SHARED, memfd.get(), 0);
@@ -181,11 +149,7 @@ void SessionAgent::map_page(const sys::Fd& memfd) {
   }
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::answer_thresholds(const proto::Message& request) {
-========
 void SessionAgent::answer_thresholds(const proto::Message& request) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   const auto body = request.one<proto::ThresholdsBody>();
   if (!body) {
     hang_up();
@@ -231,11 +195,7 @@ void SessionAgent::answer_thresholds(const proto::Message& request) {
   }
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-bool FakeSessionAgent::look() {
-========
 bool SessionAgent::look() {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   const std::uint64_t rss = rss_bytes();
   bool crossed = false;
   for (std::size_t i = 0; i < limits_.size(); ++i) {
@@ -249,11 +209,7 @@ bool SessionAgent::look() {
   return crossed;
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::send_level(std::uint32_t request) {
-========
 void SessionAgent::send_level(std::uint32_t request) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   proto::LevelBody body;
   body.memory_bytes = rss_bytes();
   for (std::size_t i = 0; i < limits_.size(); ++i) {
@@ -272,21 +228,13 @@ void SessionAgent::send_level(std::uint32_t request) {
 }
 
 // Whoever is not there any more is noticed when the connection is read.
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::send(proto::Writer& record, const std::vector<int>& fds) {
-========
 void SessionAgent::send(proto::Writer& record, const std::vector<int>& fds) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   if (program_) {
     static_cast<void>(program_->send(record.bytes(), fds));
   }
 }
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::send_raw(std::size_t bytes) {
-========
 void SessionAgent::send_raw(std::size_t bytes) {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   const std::vector<std::byte> garbage(bytes, std::byte{0xa5});
   if (program_) {
     static_cast<void>(program_->send(garbage));
@@ -294,11 +242,7 @@ void SessionAgent::send_raw(std::size_t bytes) {
 }
 
 // Also for those who have inherited our end.
-<<<<<<<< HEAD:tests/client/fake_session_agent.cpp
-void FakeSessionAgent::hang_up() {
-========
 void SessionAgent::hang_up() {
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.cpp
   if (program_) {
     program_->shut_down();
     program_.reset();

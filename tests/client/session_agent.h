@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-<<<<<<<< HEAD:tests/client/fake_session_agent.h
-// FakeSessionAgent: a thread that speaks the agent's side of a session, well or badly, for a program that
-// is this process. It watches by looking at /proc.
-========
 // SessionAgent: a thread that speaks the agent's side of a session, well or badly, for a program
 // that is this process. It watches by looking at /proc.
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.h
 #pragma once
 
 #include <array>
@@ -46,16 +41,6 @@ enum class Manner {
   kAbsurdNumbers,
 };
 
-<<<<<<<< HEAD:tests/client/fake_session_agent.h
-class FakeSessionAgent {
- public:
-  // Throws where it cannot listen.
-  explicit FakeSessionAgent(std::string path, Manner manner = Manner::kHonest);
-  FakeSessionAgent(const FakeSessionAgent&) = delete;
-  FakeSessionAgent& operator=(const FakeSessionAgent&) = delete;
-  // Dies: the connections are closed, nobody listens.
-  ~FakeSessionAgent();
-========
 class SessionAgent {
  public:
   // Throws where it cannot listen.
@@ -64,7 +49,6 @@ class SessionAgent {
   SessionAgent& operator=(const SessionAgent&) = delete;
   // Dies: the connections are closed, nobody listens.
   ~SessionAgent();
->>>>>>>> f70f9bdc15a7cf0d417afd12fa6df100b627259e:tests/client/session_agent.h
 
   // Tells of crossings by itself (the default), or not.
   void look_away(bool away) { blind_ = away; }
