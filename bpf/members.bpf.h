@@ -111,11 +111,12 @@ static __always_inline int pg_signal_current(struct pg_watch *w, __u32 signal)
 	return 0;
 }
 
-/* Of a doomed watch. Whom it may not kill it meets again at each of his events: no loss each time. */
+/* Of a doomed watch. Whom it may not kill it meets again at each of his events: no loss each time.
+ */
 static __always_inline void pg_kill_current(struct pg_watch *w)
 {
-	if (w->flags & PG_WATCH_DOOMED && pg_may_signal_current(w))
-		pg_signal_current(w, PG_SIGKILL);
+	if (w->flags & PG_WATCH_DOOMED && pg_may_signal_current(w) && bpf_send_signal(PG_SIGKILL))
+		pg_count_loss(signals);
 }
 
 /* One threshold's kernel step against the current process, once an episode. One that fails is left

@@ -120,18 +120,18 @@ TEST_F(AgentCgroups, TheSumOfMemoryTrips) {
   container.stubborn.hear();
   ASSERT_TRUE(event(id, PG_EVENT_BACK_UNDER)) << "with them gone";
   const auto sum = steps(id);
-  ASSERT_EQ(sum.size(), 1U);
-  EXPECT_GT(sum[0].event.observed, 128 * kMiB);
+  ASSERT_FALSE(sum.empty());
+  EXPECT_GE(sum[0].event.observed, 128 * kMiB) << "members that end make it less meanwhile";
   EXPECT_EQ(sum[0].event.limit, 128 * kMiB);
 
   container.stubborn.tell(60);
   EXPECT_EQ(WTERMSIG(container.stubborn.wait()), SIGKILL);
   EXPECT_TRUE(wait_until([&] { return container.empty(); }, 20s));
   const auto all = steps(id);
-  ASSERT_EQ(all.size(), 4U) << "the whole ladder, from its foot";
-  EXPECT_EQ(all[1].event.signal, static_cast<unsigned>(SIGINT));
-  EXPECT_EQ(all[2].event.signal, static_cast<unsigned>(SIGTERM));
-  EXPECT_EQ(all[3].event.signal, static_cast<unsigned>(SIGKILL));
+  ASSERT_EQ(all.size(), sum.size() + 3) << "the whole ladder, from its foot";
+  EXPECT_EQ(all.end()[-3].event.signal, static_cast<unsigned>(SIGINT));
+  EXPECT_EQ(all.end()[-2].event.signal, static_cast<unsigned>(SIGTERM));
+  EXPECT_EQ(all.end()[-1].event.signal, static_cast<unsigned>(SIGKILL));
 }
 
 TEST_F(AgentCgroups, ATimeoutLeavesNobody) {

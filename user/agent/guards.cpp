@@ -49,6 +49,7 @@ Denial denial_of(const Error& error) {
       return {.status = Status::kNotPermitted, .text = error.message()};
     case 0:
     case EINVAL:
+    case EALREADY:
       return {.status = Status::kInvalid, .text = error.message()};
     default:
       return {.status = Status::kUnsupported, .text = error.message()};
