@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Failsafe: the last step of time and CPU limits by the kernel itself, while no agent runs.
- * Attached only while a guard wants it. (Memory limits have theirs in memory.bpf.c, at the
- * crossing.)
+ * Failsafe: the last step by the kernel itself, while no agent runs. Attached only while a guard
+ * wants it. (Whoever crosses a memory limit without grace has had it in memory.bpf.c; the others of
+ * his group, and who is over a limit as the agent ends, are reached from here.)
  *
  * A member that runs is reached by its own hooks: the tick, or its next switch. One that sleeps is
  * reached from any other task's switch, by a function of the kernel that there is since 6.13;
@@ -23,6 +23,10 @@ static __always_inline __u32 pg_failsafe_due(const struct pg_watch *w, __u64 now
 {
 	const struct pg_failsafe *f = &w->failsafe;
 
+	if (pg_failsafe_memory_due(w, now)) {
+		*resource = PG_MEMORY;
+		return f->memory.signal;
+	}
 	if (f->due_ns && now >= f->due_ns) {
 		*resource = PG_TIMEOUT;
 		return f->due_signal;
@@ -71,6 +75,7 @@ static __always_inline __u32 pg_failsafe_asked(__u64 watch, struct pg_failsafe_s
 {
 	struct pg_watch *w = pg_watch_of(watch);
 	__u32 resource = PG_TIMEOUT, signal;
+	__u64 grace_ends;
 
 	if (!w)
 		return 0;
@@ -79,6 +84,9 @@ static __always_inline __u32 pg_failsafe_asked(__u64 watch, struct pg_failsafe_s
 		signal = PG_SIGKILL;
 	if (!signal && w->failsafe.due_ns && w->failsafe.due_ns < sweep->next_ns)
 		sweep->next_ns = w->failsafe.due_ns;
+	grace_ends = w->failsafe.memory.over_since_ns + w->failsafe.memory_grace_ns;
+	if (!signal && w->failsafe.memory.over_since_ns && grace_ends < sweep->next_ns)
+		sweep->next_ns = grace_ends;
 	if (!signal || (signal != PG_SIGKILL && w->failsafe.acted_ns))
 		return 0;
 	return signal;
@@ -105,8 +113,7 @@ PG_FUNCTION pg_note_failsafe(__u64 watch, __u32 tgid, __u64 now, __u32 signal)
 	pg_failsafe_due(w, now, &resource);
 	w->failsafe.acted_pid = tgid;
 	w->failsafe.acted_resource = resource;
-	if (signal == PG_SIGKILL && (w->scope == PG_SCOPE_TREE || w->scope == PG_SCOPE_CGROUP))
-		__sync_fetch_and_or(&w->flags, PG_WATCH_DOOMED);
+	pg_failsafe_doom(w, signal);
 	bpf_printk("procguard: no agent: last step by the kernel: signal %u to pid %u", signal,
 		   tgid);
 	return 0;
@@ -161,7 +168,9 @@ static __always_inline void pg_failsafe_sweep_all(__u64 now)
 	    seen)
 		return; /* another CPU does */
 	bpf_for_each_map_elem(&processes, pg_failsafe_process, &sweep, 0);
-	pg_agent.failsafe_next_ns = sweep.next_ns;
+	/* Unless somebody has asked for an earlier one meanwhile. */
+	__sync_val_compare_and_swap(&pg_agent.failsafe_next_ns, now + PG_LOOK_AGAIN_NS,
+				    sweep.next_ns);
 }
 
 SEC("tp_btf/sched_switch")

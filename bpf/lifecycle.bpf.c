@@ -283,6 +283,7 @@ static __always_inline void pg_orphan(void)
 {
 	pg_agent.orphaned_since_ns = bpf_ktime_get_ns();
 	pg_agent.tgid = 0;
+	pg_agent.failsafe_next_ns = 0; /* the first sweep sees what is due */
 	pg_agent.orphaned = 1;
 }
 

@@ -60,8 +60,10 @@ PG_FUNCTION pg_move(struct pg_watch *w, struct pg_membership *m, __u64 counted, 
 		return 0;
 	level = __sync_fetch_and_add(&w->memory_bytes, delta) + delta;
 	pg_raise_peak(&w->memory_peak_bytes, level);
-	if (pg_agent.orphaned && pg_may_cross(&w->failsafe.memory, w->memory_bytes))
-		pg_update(&w->failsafe.memory, &w->memory_bytes, bpf_ktime_get_ns());
+	/* With an agent too: without one, its grace counts from the crossing. */
+	if (pg_may_cross(&w->failsafe.memory, w->memory_bytes) &&
+	    pg_update(&w->failsafe.memory, &w->memory_bytes, bpf_ktime_get_ns()) & PG_CROSSED_UP)
+		pg_agent.failsafe_next_ns = 0;
 	if (!pg_may_cross(&w->memory[0], w->memory_bytes) &&
 	    !pg_may_cross(&w->memory[1], w->memory_bytes))
 		return 0;
@@ -144,6 +146,16 @@ static __always_inline void pg_step_current(struct pg_watch *w, struct pg_thresh
 	pg_notify(w, now);
 }
 
+/* The last step was a SIGKILL: all other members of a group have it too. Those that sleep get it from
+ * whoever sweeps next. */
+static __always_inline void pg_failsafe_doom(struct pg_watch *w, __u32 signal)
+{
+	if (signal != PG_SIGKILL || (w->scope != PG_SCOPE_TREE && w->scope != PG_SCOPE_CGROUP))
+		return;
+	__sync_fetch_and_or(&w->flags, PG_WATCH_DOOMED);
+	pg_agent.failsafe_next_ns = 0;
+}
+
 /* The failsafe step of a watch: by its own signal to the current task, which is a member, and for a
  * SIGKILL on a group by its doom to all others. The caller has seen that it is due. */
 PG_FUNCTION pg_failsafe_step(struct pg_watch *w, __u32 resource, __u32 signal, __u64 now)
@@ -159,20 +171,27 @@ PG_FUNCTION pg_failsafe_step(struct pg_watch *w, __u32 resource, __u32 signal, _
 		return 0;
 	f->acted_pid = bpf_get_current_pid_tgid() >> 32;
 	f->acted_resource = resource;
-	if (signal == PG_SIGKILL && (w->scope == PG_SCOPE_TREE || w->scope == PG_SCOPE_CGROUP))
-		__sync_fetch_and_or(&w->flags, PG_WATCH_DOOMED);
+	pg_failsafe_doom(w, signal);
 	bpf_printk("procguard: no agent: last step by the kernel: signal %u to pid %u", signal,
 		   f->acted_pid);
 	return 0;
 }
 
-/* While no agent runs: the step at the crossing of a memory limit. */
-static __always_inline void pg_failsafe_memory(struct pg_watch *w, __u64 now)
+/* Is the watch over its failsafe's memory limit, and was for its grace? */
+static __always_inline int pg_failsafe_memory_due(const struct pg_watch *w, __u64 now)
 {
 	__u64 since = w->failsafe.memory.over_since_ns;
 
-	if (pg_agent.orphaned && since && now >= since + w->failsafe.memory_grace_ns)
-		pg_failsafe_step(w, PG_MEMORY, w->failsafe.memory.signal, now);
+	return since && now >= since + w->failsafe.memory_grace_ns;
+}
+
+/* While no agent runs: the step at the crossing of a memory limit; true if it is due. */
+static __always_inline int pg_failsafe_memory(struct pg_watch *w, __u64 now)
+{
+	if (!pg_agent.orphaned || !pg_failsafe_memory_due(w, now))
+		return 0;
+	pg_failsafe_step(w, PG_MEMORY, w->failsafe.memory.signal, now);
+	return 1;
 }
 
 /* The kernel's own steps against the current process, by one of its memberships. */
@@ -183,9 +202,11 @@ PG_FUNCTION pg_steps_member(struct pg_membership *m, __u32 tgid, __u64 now)
 	if (!m || !w)
 		return 0;
 	pg_kill_current(w);
+	/* One at a time: a CPU that is about to send a signal takes no second one. */
+	if (pg_failsafe_memory(w, now))
+		return 0;
 	pg_step_current(w, &w->memory[0], &m->acted_episode[0], tgid, now);
 	pg_step_current(w, &w->memory[1], &m->acted_episode[1], tgid, now);
-	pg_failsafe_memory(w, now);
 	return 0;
 }
 

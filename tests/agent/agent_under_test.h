@@ -31,6 +31,10 @@ struct Wanted {
   Wanted& timeout(std::chrono::nanoseconds limit) { return at(PG_TIMEOUT, limit.count()); }
   Wanted& cpu(std::chrono::nanoseconds limit) { return at(PG_CPU, limit.count()); }
   Wanted& memory(std::uint64_t bytes) { return at(PG_MEMORY, static_cast<std::int64_t>(bytes)); }
+  Wanted& grace(std::uint64_t ns) {
+    body.grace_ns = ns;
+    return *this;
+  }
   Wanted& ladder(const char* text);
   Wanted& name(const std::string& text);
   Wanted& flags(std::uint32_t more) {

@@ -21,6 +21,7 @@
 #include "engine/pidfd_signaler.h"
 #include "sys/event_loop.h"
 #include "sys/monotonic_clock.h"
+#include "sys/sched_fifo.h"
 
 namespace procguard::agent {
 
@@ -60,6 +61,7 @@ class Agent {
   EventLog events_;
   engine::PidfdSignaler signaler_;
   std::optional<sys::EventLoop> loop_;
+  sys::Scheduling scheduling_;
   sys::Fd lock_;
   sys::Fd signals_;
   std::unique_ptr<engine::BpfSource> source_;

@@ -19,7 +19,6 @@
 #include "proto/codec.h"
 #include "sys/caps.h"
 #include "sys/namespaces.h"
-#include "sys/sched_fifo.h"
 
 namespace procguard::agent {
 namespace {
@@ -56,6 +55,9 @@ Result<void> Agent::begin() {
   if (auto locked = take_lock(); !locked) {
     return locked;
   }
+  // Before all that takes time: on a busy host somebody else would have the CPU for seconds, in
+  // which nobody guards what an earlier agent left.
+  scheduling_ = sys::request_sched_fifo();
   auto loop = sys::EventLoop::create();
   if (!loop) {
     return loop.error();
@@ -178,14 +180,13 @@ void Agent::take_over() {
 }
 
 void Agent::drop_privileges() {
-  const std::string scheduling = sys::request_sched_fifo().describe();
   constexpr std::array<int, 3> kNeeded = {CAP_BPF, CAP_PERFMON, CAP_KILL};
   if (auto kept = sys::keep_only(kNeeded); !kept) {
     log_.note(Severity::kWarning, "privileges are not dropped: " + kept.error().message());
   }
   log_.note(Severity::kNotice, "agent " PROCGUARD_VERSION " guards " + std::to_string(adopted_) +
                                    " targets of an earlier one; socket " + config_.socket +
-                                   ", pins " + config_.pin_dir + ", " + scheduling);
+                                   ", pins " + config_.pin_dir + ", " + scheduling_.describe());
 }
 
 Result<void> Agent::watch_signals() {

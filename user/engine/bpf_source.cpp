@@ -13,6 +13,9 @@ namespace {
 
 using kernel::Group;
 
+// For the next that is doomed.
+constexpr core::Ns kDoomStays = 1 * core::kSecond;
+
 std::uint32_t slot_of(WatchId watch) {
   return static_cast<std::uint32_t>(watch);
 }
@@ -27,6 +30,7 @@ ThresholdState state_of(const pg_threshold& threshold) {
       state.kernel_acted_ns != threshold.seen_acted_ns && state.episodes != threshold.seen_episode;
   state.kernel_acted_pid = load(threshold.acted_pid);
   state.limit = threshold.limit;
+  state.kernel_signal = load(threshold.signal);
   state.set_over_since_ns = threshold.set_over_since_ns;
   return state;
 }
@@ -86,7 +90,11 @@ Result<std::unique_ptr<BpfSource>> BpfSource::over(const core::Clock& clock,
 
 std::unique_ptr<BpfSource> BpfSource::idle(const core::Clock& clock,
                                            std::unique_ptr<kernel::Programs> programs) {
-  return std::unique_ptr<BpfSource>(new BpfSource(clock, std::move(programs)));
+  std::unique_ptr<BpfSource> source(new BpfSource(clock, std::move(programs)));
+  if (source->programs_->attached(Group::kDoom)) {
+    source->doom_ends_ = clock.now() + kDoomStays;  // unless somebody doomed is adopted
+  }
+  return source;
 }
 
 Result<void> BpfSource::attach() {
@@ -110,6 +118,7 @@ void BpfSource::detach() {
        {Group::kFailsafe, Group::kDoom, Group::kMemory, Group::kScheduler, Group::kLifecycle}) {
     programs_->detach(group);
   }
+  doom_ends_ = core::kNever;
   memory_read_.clear();
   programs_->clear();
 }
@@ -249,13 +258,9 @@ void BpfSource::set_failsafe(WatchId id, const Failsafe& wanted) {
   pg_threshold_update(&failsafe.memory, &watch->memory_bytes, clock_.now());
   store(failsafe.cpu_ns, static_cast<__u64>(wanted.cpu_ns));
   store(failsafe.due_ns, static_cast<__u64>(wanted.due_ns));
-  if (wanted.due_ns != 0 || wanted.cpu_ns != 0) {
-    // Without the program the kernel takes none: the next agent does, late.
+  if (wanted != Failsafe{}) {
+    // Without the program the kernel reaches nobody who sleeps: the next agent does, late.
     static_cast<void>(programs_->attach(Group::kFailsafe));
-  }
-  pg_agent& agent = programs_->agent();
-  if (wanted.due_ns != 0 && wanted.due_ns < load(agent.failsafe_next_ns)) {
-    store(agent.failsafe_next_ns, static_cast<__u64>(wanted.due_ns));
   }
 }
 
@@ -275,6 +280,7 @@ Result<Levels> BpfSource::levels(WatchId id) {
   levels.empty = (flags & PG_WATCH_EMPTY) != 0;
   levels.removed = (flags & PG_WATCH_REMOVED) != 0;
   levels.degraded = (flags & PG_WATCH_DEGRADED) != 0;
+  levels.doomed = (flags & PG_WATCH_DOOMED) != 0;
   levels.memory[0] = state_of(watch->memory[0]);
   levels.memory[1] = state_of(watch->memory[1]);
   levels.cpu = state_of(watch->cpu);
@@ -290,6 +296,11 @@ Result<void> BpfSource::adopt(WatchId id, const Target& target) {
     return Error("adopting a watch: no such watch", ENOENT);
   }
   targets_[id] = target;
+  // Who died between taking a record out of the ring and saying so would be the last who was told.
+  store(watch->edge_unread, __u32{0});
+  if ((load(watch->flags) & PG_WATCH_DOOMED) != 0) {
+    doom(id);
+  }
   if (programs_->attached(Group::kMemory)) {
     memory_read_.insert(id);
   }
@@ -319,16 +330,16 @@ void BpfSource::take_over(WatchId id) {
   }
 }
 
+// The program comes beside what is to be signalled now, a little later. Without it the sweeps of
+// user space have to do; they converge more slowly.
 void BpfSource::doom(WatchId id) {
   pg_watch* watch = find(id);
   if (watch == nullptr) {
     return;
   }
-  // Without the program the sweeps of user space have to do; they converge more slowly.
-  if (auto attached = programs_->attach(Group::kDoom); !attached) {
-    doom_error_ = attached.error().message();
-  }
   __atomic_fetch_or(&watch->flags, static_cast<__u32>(PG_WATCH_DOOMED), __ATOMIC_SEQ_CST);
+  doom_ends_ = core::kNever;
+  doom_wanted_ = !programs_->attached(Group::kDoom) && !programs_->attach_aside(Group::kDoom);
 }
 
 void BpfSource::end_doom(WatchId id) {
@@ -343,7 +354,19 @@ void BpfSource::end_doom(WatchId id) {
       return;
     }
   }
-  programs_->detach(Group::kDoom);
+  doom_ends_ = core::saturating_add(clock_.now(), kDoomStays);
+}
+
+// Told everything, it has nothing to check; but the host asks before it sleeps.
+core::Ns BpfSource::next_check(core::Ns now) {
+  if (doom_wanted_) {
+    doom_wanted_ = !programs_->attach_aside(Group::kDoom);
+  }
+  if (doom_ends_ <= now) {
+    doom_ends_ = programs_->detach_aside(Group::kDoom) ? core::kNever
+                                                       : core::saturating_add(now, kDoomStays);
+  }
+  return doom_ends_;
 }
 
 // The memberships that still name the watch are void: its id is gone.

@@ -69,7 +69,7 @@ class BpfSource final : public Source {
   void release(WatchId watch) override;
   int event_fd() const override { return programs_->ring_fd(); }
   std::vector<WatchId> drain() override;
-  core::Ns next_check(core::Ns) override { return core::kNever; }
+  core::Ns next_check(core::Ns now) override;
   void trace(const pg_event& event) override;
   void publish(const pg_guard& guard) override { programs_->publish(guard); }
 
@@ -90,7 +90,8 @@ class BpfSource final : public Source {
   bool account_time_ = true;
   std::size_t next_slot_ = 0;
   std::uint64_t losses_seen_ = 0;
-  std::string doom_error_;
+  bool doom_wanted_ = false;
+  core::Ns doom_ends_ = core::kNever;  // when its program is to be detached
 };
 
 }  // namespace procguard::engine

@@ -147,7 +147,9 @@ Result<void> Controller::adopt(const pg_guard& state, const Target& target) {
     watch.id = state.watch;
     watch.target = target;
     for (int slot = 0; slot < 2; ++slot) {
-      watch.in_force.memory[slot].bytes = levels->memory[slot].limit;
+      // With its signal: what the kernel did by itself meanwhile was the step of such a guard.
+      watch.in_force.memory[slot] = {.bytes = levels->memory[slot].limit,
+                                     .kernel_signal = levels->memory[slot].kernel_signal};
     }
     by_target_[key_of(target)] = watch.id;
   }
@@ -172,6 +174,7 @@ void Controller::resume_all() {
       feed(*entry(guard), core::Adopt{}, clock_.now());
     }
     drive_watch(watch->second);
+    go_on_sweeping(watch->second);
   }
 }
 

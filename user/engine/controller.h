@@ -126,6 +126,8 @@ class Controller {
   Outcome take(Entry& entry, const core::TakeStep& step);
   void sweep(Watch& watch);
   void schedule_sweep(Watch& watch, core::Ns at);
+  void begin_sweeping(Watch& watch);
+  void go_on_sweeping(Watch& watch);
   void emit(Entry& entry, const pg_event& event, const Outcome* outcome);
   void degrade(Entry& entry, int error);
   void degrade_all(Watch& watch, int error);

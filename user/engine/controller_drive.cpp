@@ -7,18 +7,10 @@
 #include <variant>
 
 #include "engine/controller.h"
+#include "engine/members_gone.h"
 
 namespace procguard::engine {
 namespace {
-
-constexpr core::Ns kFirstSweep = 1 * core::kMillisecond;
-constexpr core::Ns kLongestSweepWait = 50 * core::kMillisecond;
-constexpr unsigned kSweepFailures = 20;  // in a row: about a second without a list of members
-
-// Nobody is left where members were looked for.
-bool means_gone(const Error& error) {
-  return error.code() == ESRCH || error.code() == ENOENT || error.code() == ENODEV;
-}
 
 bool is_memory(std::uint32_t resource) {
   return resource == PG_MEMORY || resource == PG_MEMORY_GROWTH;
@@ -143,6 +135,10 @@ void Controller::feed_kernel_step(Watch& watch, int slot, const Levels& levels) 
 void Controller::feed_failsafe(Watch& watch, const Levels& levels) {
   watch.failsafe_told = true;
   const std::vector<std::uint64_t> guards = watch.guards;
+  Failsafe nearest;
+  for (const std::uint64_t id : guards) {
+    add_failsafe(guards_.at(id).state, nearest);
+  }
   for (const std::uint64_t id : guards) {
     Entry& each = guards_.at(id);
     Failsafe own;
@@ -150,9 +146,11 @@ void Controller::feed_failsafe(Watch& watch, const Levels& levels) {
     auto resource = static_cast<pg_resource>(levels.failsafe_resource);
     const bool acted =
         (resource == PG_MEMORY && own.memory_bytes != 0 &&
-         levels.memory_peak_bytes > own.memory_bytes) ||
-        (resource == PG_CPU && own.cpu_ns != 0 && levels.cpu_ns >= own.cpu_ns) ||
-        (resource == PG_TIMEOUT && own.due_ns != 0 && own.due_ns <= levels.failsafe_acted_ns);
+         own.memory_bytes == nearest.memory_bytes && own.memory_signal == nearest.memory_signal) ||
+        (resource == PG_CPU && own.cpu_ns != 0 && own.cpu_ns == nearest.cpu_ns &&
+         own.cpu_signal == nearest.cpu_signal) ||
+        (resource == PG_TIMEOUT && own.due_ns != 0 && own.due_ns <= levels.failsafe_acted_ns &&
+         own.due_signal == nearest.due_signal);
     if (!acted) {
       continue;
     }
@@ -266,41 +264,9 @@ Outcome Controller::take(Entry& entry, const core::TakeStep& step) {
   Outcome outcome = executor_.take(watch->target, watch->id, step, slot);
   const bool group = watch->target.scope == PG_SCOPE_TREE || watch->target.scope == PG_SCOPE_CGROUP;
   if (group && step.step.action == PG_ACTION_SIGNAL && step.step.signal == SIGKILL) {
-    watch->sweep_wait = kFirstSweep;
-    watch->sweep_failures = 0;
-    schedule_sweep(*watch, core::saturating_add(clock_.now(), kFirstSweep));
+    begin_sweeping(*watch);
   }
   return outcome;
-}
-
-void Controller::sweep(Watch& watch) {
-  auto alive = executor_.sweep(watch.target, watch.id);
-  if (alive) {
-    watch.sweep_failures = 0;
-  } else if (!means_gone(alive.error()) && ++watch.sweep_failures >= kSweepFailures) {
-    degrade_all(watch, alive.error().code());
-  }
-  const bool over = alive ? alive.value() == 0
-                          : means_gone(alive.error()) || watch.sweep_failures >= kSweepFailures;
-  if (over) {
-    schedule_sweep(watch, core::kNever);
-    if (watch.guards.empty()) {
-      release_watch(watch);
-    } else {
-      drive_watch(watch);
-    }
-    return;
-  }
-  watch.sweep_wait = std::min(watch.sweep_wait * 2, kLongestSweepWait);
-  schedule_sweep(watch, core::saturating_add(clock_.now(), watch.sweep_wait));
-}
-
-void Controller::schedule_sweep(Watch& watch, core::Ns at) {
-  sweeps_.erase({watch.sweep_at, watch.id});
-  watch.sweep_at = at;
-  if (at != core::kNever) {
-    sweeps_.emplace(at, watch.id);
-  }
 }
 
 void Controller::emit(Entry& entry, const pg_event& event, const Outcome* outcome) {

@@ -63,8 +63,9 @@ struct ThresholdState {
   std::uint64_t episodes = 0;
   core::Ns kernel_acted_ns = 0;  // 0 = the kernel sent nothing (in any episode)
   std::uint32_t kernel_acted_pid = 0;
-  bool kernel_acted = false;       // and that is news: see acknowledge()
-  std::uint64_t limit = 0;         // what is in force
+  bool kernel_acted = false;  // and that is news: see acknowledge()
+  std::uint64_t limit = 0;    // what is in force
+  std::uint32_t kernel_signal = 0;
   core::Ns set_over_since_ns = 0;  // over_since_ns right after it was put in force
 };
 
@@ -78,6 +79,7 @@ struct Levels {
   bool empty = false;     // it had members and the last one has ended
   bool removed = false;   // the cgroup is no more
   bool degraded = false;  // members may be missing
+  bool doomed = false;    // see doom(); the failsafe dooms too
   ThresholdState memory[2];
   ThresholdState cpu;
   // The failsafe step that the kernel took; failsafe_acted_ns 0: none.

@@ -11,7 +11,9 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
+#include "kernel/attachments.h"
 #include "kernel/decode.h"
 #include "kernel/map.h"
 #include "kernel/mapping.h"
@@ -20,24 +22,6 @@
 
 namespace procguard::kernel {
 namespace {
-
-struct ProgramRow {
-  const char* name;
-  Group group;
-};
-constexpr ProgramRow kPrograms[] = {
-    {"pg_task_newtask", Group::kLifecycle},
-    {"pg_sched_process_exec", Group::kLifecycle},
-    {"pg_sched_process_exit", Group::kLifecycle},
-    {"pg_cgroup_attach_task", Group::kLifecycle},
-    {"pg_cgroup_rmdir", Group::kLifecycle},
-    {"pg_sched_switch", Group::kScheduler},
-    {"pg_sched_stat_runtime", Group::kScheduler},
-    {"pg_rss_stat", Group::kMemory},
-    {"pg_sys_exit", Group::kDoom},
-    {"pg_failsafe_switch", Group::kFailsafe},
-    {"pg_failsafe_tick", Group::kFailsafe},
-};
 
 // A slot of a BPF array map is its value rounded up to 8 bytes; pg_watch is a multiple of it, so a
 // mapped array of them is an array.
@@ -54,19 +38,22 @@ Result<std::uint32_t> entries_of(int map) {
 
 class ProgramsOverObjects final : public Programs {
  public:
-  explicit ProgramsOverObjects(Objects objects) : objects_(std::move(objects)) {}
+  explicit ProgramsOverObjects(Objects objects)
+      : objects_(std::move(objects)), attachments_(objects_) {}
   ~ProgramsOverObjects() override { ring_buffer__free(ring_); }
   ProgramsOverObjects(const ProgramsOverObjects&) = delete;
   ProgramsOverObjects& operator=(const ProgramsOverObjects&) = delete;
 
   Result<void> map_all();
   Result<void> learn_cpu_offsets();
-  void adopt_links(const std::string& dir);
+  void adopt_links(const std::string& dir) { attachments_.adopt(dir); }
 
   Result<void> pin(const std::string& dir) override;
-  Result<void> attach(Group group) override;
-  void detach(Group group) override;
-  bool attached(Group group) const override { return !links_of(group).empty(); }
+  Result<void> attach(Group group) override { return attachments_.attach(group); }
+  void detach(Group group) override { attachments_.detach(group); }
+  bool attached(Group group) const override { return attachments_.attached(group); }
+  bool attach_aside(Group group) override { return attachments_.attach_aside(group); }
+  bool detach_aside(Group group) override { return attachments_.detach_aside(group); }
   bool exact_sums() const override { return *shared_.exact_sums != 0; }
   std::span<pg_watch> watches() override {
     return {static_cast<pg_watch*>(watches_.data()), watch_count_};
@@ -98,19 +85,14 @@ class ProgramsOverObjects final : public Programs {
   std::string labels(std::uint64_t guard) const override;
 
  private:
-  using Links = std::map<std::string, sys::Fd>;  // by program
-
   HashView<__u32, pg_process> process_map() const {
     return HashView<__u32, pg_process>(objects_.map("processes"));
   }
-  Links& links_of(Group group) { return links_[static_cast<std::size_t>(group)]; }
-  const Links& links_of(Group group) const { return links_[static_cast<std::size_t>(group)]; }
   Result<sys::Fd> enrol_link(std::uint32_t only);
   Result<void> enrol_pass(int link);
 
   Objects objects_;
-  std::string pins_;  // empty: nothing is pinned
-  std::array<Links, kGroups> links_;
+  Attachments attachments_;
   Mapping watches_;
   std::size_t watch_count_ = 0;
   Mapping losses_;
@@ -171,52 +153,8 @@ Result<void> ProgramsOverObjects::pin(const std::string& dir) {
   if (auto pinned = objects_.pin(dir); !pinned) {
     return pinned;
   }
-  pins_ = dir;
+  attachments_.pin(dir);
   return {};
-}
-
-void ProgramsOverObjects::adopt_links(const std::string& dir) {
-  pins_ = dir;
-  for (const ProgramRow& row : kPrograms) {
-    if (sys::Fd link(bpf_obj_get(link_path(dir, row.name).c_str())); link) {
-      links_of(row.group)[row.name] = std::move(link);
-    }
-  }
-}
-
-// Also completes a group of which an earlier process attached a part.
-Result<void> ProgramsOverObjects::attach(Group group) {
-  Links& links = links_of(group);
-  for (const ProgramRow& row : kPrograms) {
-    const int program = objects_.program(row.name);
-    if (row.group != group || program < 0 || links.contains(row.name)) {
-      continue;
-    }
-    sys::Fd link(bpf_raw_tracepoint_open(nullptr, program));
-    const int code = errno;
-    if (link && !pins_.empty() &&
-        bpf_obj_pin(link.get(), link_path(pins_, row.name).c_str()) != 0) {
-      link.reset();
-    }
-    if (!link) {
-      detach(group);
-      return Error::system(std::string("attaching ") + row.name, code);
-    }
-    links[row.name] = std::move(link);
-  }
-  if (links.empty()) {
-    return Error::system("attaching programs that were not loaded", ENOENT);
-  }
-  return {};
-}
-
-void ProgramsOverObjects::detach(Group group) {
-  for (const auto& [program, link] : links_of(group)) {
-    if (!pins_.empty()) {
-      ::unlink(link_path(pins_, program).c_str());
-    }
-  }
-  links_of(group).clear();
 }
 
 // The iterator's link: over all tasks, or over one (6.1, f0d74c4da1f0).
@@ -275,19 +213,22 @@ Result<void> ProgramsOverObjects::enrol(pg_enrol request, std::uint32_t only) {
 
 Result<void> ProgramsOverObjects::add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) {
   const HashView<__u64, __u64> map(objects_.map("cgroups"));
-  const bool known = map.find(cgroup_id).has_value();
+  // Counted before it is there, and until after it was: who dies in between leaves a count that is
+  // too high, which costs time and not a guard.
+  const std::uint32_t more = map.find(cgroup_id) ? 0 : 1;
+  *shared_.cgroup_watches += more;
   if (auto put = map.put(cgroup_id, watch); !put) {
+    *shared_.cgroup_watches -= more;
     return put.error().in("watching cgroup id " + std::to_string(cgroup_id));
   }
-  *shared_.cgroup_watches += known ? 0 : 1;
   return {};
 }
 
 void ProgramsOverObjects::remove_cgroup(std::uint64_t cgroup_id) {
   const HashView<__u64, __u64> map(objects_.map("cgroups"));
   if (map.find(cgroup_id)) {
-    *shared_.cgroup_watches -= 1;
     map.erase(cgroup_id);
+    *shared_.cgroup_watches -= 1;
   }
 }
 

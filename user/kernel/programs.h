@@ -45,6 +45,11 @@ class Programs {
   virtual Result<void> attach(Group group) = 0;  // nothing if it is attached
   virtual void detach(Group group) = 0;
   virtual bool attached(Group group) const = 0;
+  // The same on a thread of their own, for whoever has deadlines to keep: both may wait until every
+  // CPU has forgotten what was detached last, by whomever: tens of milliseconds, and seconds on a
+  // busy host. One at a time: false: not begun, the last one is still at work.
+  virtual bool attach_aside(Group group) = 0;
+  virtual bool detach_aside(Group group) = 0;
 
   // RSS sums are exact; false: they lag by up to 32 pages a CPU and part, see bpf/compat.bpf.h.
   virtual bool exact_sums() const = 0;
