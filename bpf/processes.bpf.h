@@ -5,7 +5,7 @@
 #ifndef PROCGUARD_PROCESSES_BPF_H
 #define PROCGUARD_PROCESSES_BPF_H
 
-#include "members.bpf.h"
+#include "steps.bpf.h"
 
 /* An entry is filled where it lies; the watched bit is set last, so that no hook sees half of it.
  * Two CPUs may make the same one at once (an enrolment beside a fork): one wins. A known entry with

@@ -91,12 +91,15 @@ std::string generated(const std::string& file) {
 // Names of the structs that the contract's text defines.
 std::set<std::string> structs_of_contract() {
   std::set<std::string> names;
-  std::ifstream header("bpf/contract.h");
-  const std::regex definition(R"(^struct (pg_\w+) \{)");
-  std::smatch match;
-  for (std::string line; std::getline(header, line);) {
-    if (std::regex_search(line, match, definition)) {
-      names.insert(match[1]);
+  for (const char* part : {"bpf/contract.h", "bpf/contract_guard.h"}) {
+    std::ifstream header(part);
+    EXPECT_TRUE(header.good()) << part << " not read: run from the top of the source tree";
+    const std::regex definition(R"(^struct (pg_\w+) \{)");
+    std::smatch match;
+    for (std::string line; std::getline(header, line);) {
+      if (std::regex_search(line, match, definition)) {
+        names.insert(match[1]);
+      }
     }
   }
   return names;

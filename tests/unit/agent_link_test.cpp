@@ -62,9 +62,9 @@ TEST(AgentLink, Refusals) {
     int exit;
   };
   const Row rows[] = {
-      {0, kAgentNotRunning}, {1, kAgentNone},         {2, kAgentUsage},
-      {3, kAgentNotRunning}, {4, kAgentNotPermitted}, {5, kAgentUnsupported},
-      {6, kAgentBusy},       {7, kAgentNotRunning},   {0xffffffff, kAgentNotRunning}};
+      {0, kAgentNotRunning},   {1, kAgentNone},         {2, kAgentUsage},
+      {3, kAgentNotRunning},   {4, kAgentNotPermitted}, {5, kAgentUnsupported},
+      {6, kAgentNotPermitted}, {7, kAgentNotRunning},   {0xffffffff, kAgentNotRunning}};
   for (const Row& row : rows) {
     const proto::Bytes record = error_record(row.status, "why");
     const Error failure = refusal_failure(*proto::decode(record));

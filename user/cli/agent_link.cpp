@@ -76,8 +76,8 @@ Error refusal_failure(const proto::Message& reply) {
     case proto::Status::kBusy:
       if (reply.one<proto::ErrorBody>()) {
         // No room, too many requests: not now, but not permitted.
-        const auto status = refusal.status == proto::Status::kBusy ? proto::Status::kNotPermitted
-                                                                   : refusal.status;
+        const auto status =
+            refusal.status == proto::Status::kBusy ? proto::Status::kNotPermitted : refusal.status;
         return Error(refusal.text.empty() ? "refused by the agent" : refusal.text,
                      static_cast<int>(status));
       }

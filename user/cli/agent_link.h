@@ -20,7 +20,6 @@ enum AgentExit : int {
   kAgentNotRunning = 3,  // or the connection was lost, or its answer is not understood
   kAgentNotPermitted = 4,
   kAgentUnsupported = 5,
-  kAgentBusy = 6,
 };
 
 // `given`, else the environment's, else the default.

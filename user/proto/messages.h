@@ -25,7 +25,7 @@ namespace procguard::proto {
 inline constexpr std::uint32_t kMagic = 0x70675031;  // "1Pgp"
 inline constexpr std::uint16_t kVersion = 1;
 inline constexpr std::size_t kMaxRecord = std::size_t{64} * 1024;  // bytes, both ways
-inline constexpr std::size_t kMaxFds = 64;            // a record
+inline constexpr std::size_t kMaxFds = 64;                         // a record
 inline constexpr std::size_t kErrorText = 232;
 
 inline constexpr const char* kDefaultSocket = "/run/procguard/agent.sock";

@@ -114,7 +114,8 @@ constexpr const char* kProgressDoc =
 
 constexpr const char* kSourceDoc =
     "source()\n--\n\n"
-    "Where memory readings come from: 'agent' or 'bpf' (crossings are told) or 'procfs' (read every\n"
+    "Where memory readings come from: 'agent' or 'bpf' (crossings are told) or 'procfs' (read "
+    "every\n"
     "check_interval). PROCGUARD_SOURCE=auto|agent|bpf|procfs in the environment decides.";
 
 template <typename Function>
