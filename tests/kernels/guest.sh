@@ -142,6 +142,45 @@ cgroup() {
   gone sleeper
 }
 
+# Waits up to 30 s for a command to succeed.
+eventually() {
+  for _ in $(seq 300); do
+    "$@" >/dev/null 2>&1 && return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+start_agent() {
+  procguard agent --socket /run/agent.sock >>/results/agent.log 2>&1 &
+  agent=$!
+  eventually procguard status
+}
+
+# An agent dies; the kernel takes a failsafe step meanwhile, the next agent the rest.
+agents() {
+  export PROCGUARD_SOCKET=/run/agent.sock
+  expect 0 "agent starts" start_agent
+  /programs/sleeper & target=$!
+  /programs/touch 8M --hold 5 --spike 64M:30 & grower=$!
+  expect 0 "agent arms" procguard attach --pid $target -t 20s --kill --name slept
+  expect 0 "agent arms a failsafe" procguard attach --pid $grower -m 32M --kill --failsafe kernel
+  kill -KILL "$agent"
+  wait "$agent"
+  wait "$grower"
+  expect 0 "failsafe step at the crossing" test $? -eq 137
+  expect 0 "agent starts again" start_agent
+  expect 0 "agent adopts" sh -c "procguard show slept | grep -q armed"
+  expect 0 "agent tells of the failsafe step" sh -c "procguard events | grep -q 'by the kernel'"
+  expect 0 "agent tells of the gap" sh -c "procguard events | grep -q 'no agent ran'"
+  wait $target
+  expect 0 "the ladder goes on" test $? -ge 130
+  kill "$agent"
+  wait "$agent"
+  expect 0 "agent stops" test $? -eq 0
+  expect 0 "agent tears down" procguard agent --teardown
+}
+
 machine
 expect 0 "every program attaches" attach_all
 expect 0 "doctor" procguard doctor
@@ -149,5 +188,6 @@ memory
 cpu
 tree
 cgroup
+agents
 
 echo finished >>/results/checks
