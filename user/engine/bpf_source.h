@@ -77,6 +77,7 @@ class BpfSource final : public Source {
       : clock_(clock), programs_(std::move(programs)) {}
 
   pg_watch* find(WatchId watch);
+  Result<std::vector<pg_thread>> threads_of(const std::vector<Member>& members) const;
   Result<WatchId> allocate(const Target& target);
   void free_slot(WatchId watch);
 
