@@ -135,8 +135,8 @@ static __always_inline void pg_step_current(struct pg_watch *w, struct pg_thresh
 	pg_notify(w, now);
 }
 
-/* The last step was a SIGKILL: all other members of a group have it too. Those that sleep get it from
- * whoever sweeps next. */
+/* The last step was a SIGKILL: all other members of a group have it too. Those that sleep get it
+ * from whoever sweeps next. */
 static __always_inline void pg_failsafe_doom(struct pg_watch *w, __u32 signal)
 {
 	if (signal != PG_SIGKILL || (w->scope != PG_SCOPE_TREE && w->scope != PG_SCOPE_CGROUP))
