@@ -15,6 +15,7 @@ Result<Rows> measure_load(const Settings& settings);
 Result<Rows> measure_start(const Settings& settings);
 Result<Rows> measure_idle(const Settings& settings);
 Result<Rows> measure_blocks(const Settings& settings);
+Result<Rows> measure_agent(const Settings& settings);
 Result<Rows> measure_python(const Settings& settings);
 
 }  // namespace procguard::bench

@@ -33,6 +33,12 @@ class UserSpaceSteps final : public engine::Source {
   const char* membership() const override { return source_.membership(); }
   Result<engine::WatchId> watch(const engine::Target& t) override { return source_.watch(t); }
   Result<engine::Levels> levels(engine::WatchId w) override { return source_.levels(w); }
+  void acknowledge(engine::WatchId w, int slot, const engine::ThresholdState& seen) override {
+    source_.acknowledge(w, slot, seen);
+  }
+  void set_failsafe(engine::WatchId w, const engine::Failsafe& wanted) override {
+    source_.set_failsafe(w, wanted);
+  }
   void take_over(engine::WatchId w) override { source_.take_over(w); }
   Result<std::vector<engine::Member>> members(engine::WatchId w) override {
     return source_.members(w);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an idle `run` does while its command sleeps and no limit is near: nothing.
+#include "tests/bench/idle.h"
+
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,11 +16,6 @@
 
 namespace procguard::bench {
 namespace {
-
-struct Activity {
-  double switches = 0;  // voluntary: each is a wake-up that went to sleep again
-  double ticks = 0;
-};
 
 // Of all threads of a process.
 Result<Activity> activity(pid_t pid) {
@@ -40,7 +37,8 @@ Result<Activity> activity(pid_t pid) {
   return sum;
 }
 
-// What it did in `seconds`, after it had time to start.
+}  // namespace
+
 Result<Activity> idle_for(pid_t pid, unsigned seconds) {
   ::usleep(700'000);
   auto before = activity(pid);
@@ -52,8 +50,6 @@ Result<Activity> idle_for(pid_t pid, unsigned seconds) {
   return Activity{.switches = after->switches - before->switches,
                   .ticks = after->ticks - before->ticks};
 }
-
-}  // namespace
 
 Result<Rows> measure_idle(const Settings& settings) {
   const auto seconds = static_cast<unsigned>(settings.rounds(10, 3));

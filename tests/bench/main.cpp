@@ -21,7 +21,7 @@ constexpr Concept kConcepts[] = {
     {"lateness", measure_lateness}, {"hooks", measure_hooks},
     {"load", measure_load},         {"start", measure_start},
     {"idle", measure_idle},         {"blocks", measure_blocks},
-    {"python", measure_python},
+    {"agent", measure_agent},       {"python", measure_python},
 };
 
 struct Arguments {

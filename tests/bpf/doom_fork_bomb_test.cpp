@@ -138,6 +138,8 @@ TEST_F(Doom, SleepersNeedTheSweep) {
   ASSERT_EQ(levels(id).processes, 4U);
   ASSERT_TRUE(at_rest(member_pids(id)));
   source().doom(id);
+  // Its program comes beside; this waits for it.
+  ASSERT_TRUE(source().programs().attach(kernel::Group::kDoom).ok());
   peer.tell();  // it wakes up
   EXPECT_TRUE(wait_until([&] { return levels(id).processes == 3; }));
   EXPECT_EQ(peer.wait(), SIGKILL);

@@ -78,7 +78,7 @@ class LoadVerifier : public testing::Test {
 // About twice what 6.18 needs.
 const std::map<std::string, __u32> kBudgets = {
     {"pg_cgroup_attach_task", 16000}, {"pg_cgroup_rmdir", 200},
-    {"pg_enrol_tasks", 12000},        {"pg_failsafe_switch", 6500},
+    {"pg_enrol_tasks", 12000},        {"pg_failsafe_switch", 8000},
     {"pg_failsafe_tick", 1500},       {"pg_learn_cpu_offsets", 200},
     {"pg_rss_stat", 10000},           {"pg_sched_process_exec", 6000},
     {"pg_sched_process_exit", 10000}, {"pg_sched_stat_runtime", 1000},

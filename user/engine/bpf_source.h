@@ -79,6 +79,7 @@ class BpfSource final : public Source {
 
   pg_watch* find(WatchId watch);
   Result<void> check_free(const Target& target) const;
+  Result<std::vector<pg_thread>> threads_of(const std::vector<Member>& members) const;
   Result<WatchId> allocate(const Target& target);
   void free_slot(WatchId watch);
 

@@ -80,6 +80,9 @@ Result<std::vector<Member>> BpfSource::members(WatchId id) {
     return Error("listing members: no such watch", ENOENT);
   }
   std::vector<Member> members;
+  if (load(watch->processes) <= 0) {
+    return members;
+  }
   // Most targets are one process: no walk, since a signal waits for this.
   if (load(watch->processes) == 1) {
     auto only = programs_->process(static_cast<std::uint32_t>(targets_[id].pid));
@@ -114,13 +117,31 @@ Result<sys::Fd> BpfSource::open_member(WatchId id, const Member& member) {
   return pidfd;
 }
 
+// Of a few processes /proc has the numbers; of many a walk is cheaper.
+Result<std::vector<pg_thread>> BpfSource::threads_of(const std::vector<Member>& members) const {
+  constexpr std::size_t kFew = 8;
+  if (members.size() > kFew) {
+    return programs_->threads();
+  }
+  std::vector<pg_thread> all;
+  for (const Member& member : members) {
+    const auto tids = sys::ProcRoot().threads(member.pid);
+    for (const pid_t tid : tids ? tids.value() : std::vector<pid_t>()) {
+      if (auto thread = programs_->thread(static_cast<std::uint32_t>(tid))) {
+        all.push_back(*thread);
+      }
+    }
+  }
+  return all;
+}
+
 Result<Usage> BpfSource::usage(WatchId id) {
   pg_watch* watch = find(id);
   if (watch == nullptr) {
     return Error("reading usage: no such watch", ENOENT);
   }
   auto members = this->members(id);
-  auto threads = programs_->threads();
+  auto threads = threads_of(members ? members.value() : std::vector<Member>());
   if (!members || !threads) {
     return (members ? threads.error() : members.error()).in("reading usage");
   }

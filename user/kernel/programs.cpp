@@ -70,6 +70,9 @@ class ProgramsOverObjects final : public Programs {
     return process_map().find(tgid);
   }
   Result<std::vector<pg_process>> processes() const override { return process_map().values(); }
+  std::optional<pg_thread> thread(std::uint32_t tid) const override {
+    return HashView<__u32, pg_thread>(objects_.map("threads")).find(tid);
+  }
   Result<std::vector<pg_thread>> threads() const override {
     return HashView<__u32, pg_thread>(objects_.map("threads")).values();
   }

@@ -70,6 +70,7 @@ class Programs {
 
   virtual std::optional<pg_process> process(std::uint32_t tgid) const = 0;
   virtual Result<std::vector<pg_process>> processes() const = 0;
+  virtual std::optional<pg_thread> thread(std::uint32_t tid) const = 0;
   virtual Result<std::vector<pg_thread>> threads() const = 0;
 
   // Readable when the ring has records.
