@@ -2,6 +2,7 @@
 #include "tests/agent/agent_under_test.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -228,6 +229,7 @@ Sleeper::Sleeper() : Sleeper([] { ::pause(); }) {}
 
 Sleeper::Sleeper(const std::function<void()>& body) : pid_(::fork()) {
   if (pid_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that dies leaves nobody
     body();
     ::_exit(0);
   }

@@ -32,7 +32,7 @@ using proto::Op;
 
 // What the agent has attached changes with what is guarded: that many files more or less.
 constexpr std::size_t kLinks = 16;
-constexpr std::size_t kLongest = 96 * 1024;  // more than a record may have
+constexpr std::size_t kLongest = std::size_t{96} * 1024;  // more than a record may have
 
 std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
   const char* text = std::getenv(variable);
