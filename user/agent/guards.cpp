@@ -82,6 +82,9 @@ std::optional<Denial> Guards::attach(const Asker& asker, const proto::AttachBody
   if (auto denied = targets_.resolve(wanted, std::move(fd), held)) {
     return denied;
   }
+  if (auto denied = asker.root() ? std::nullopt : targets_.look_at_owner(held)) {
+    return denied;
+  }
   if (auto denied = check_attach(asker, held.facts, wanted, config_.ceiling, per_uid_[asker.uid])) {
     return denied;
   }

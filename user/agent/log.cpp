@@ -32,6 +32,7 @@ using Entry = std::variant<proto::EventBody, Note>;
 
 // Losses are gathered for this long and then said in one line.
 constexpr std::chrono::seconds kGather{1};
+constexpr std::chrono::milliseconds kTogether{2};
 constexpr std::chrono::seconds kPatience{1};
 
 std::uint64_t real_now_ns() {
@@ -131,13 +132,19 @@ class Queue {
       return drop();
     }
     entries_.push_back(std::move(entry));
-    changed_.notify_one();
+    wake();
+  }
+  // One wake-up for all that comes until it looks.
+  void wake() {
+    if (std::exchange(idle_, false)) {
+      changed_.notify_one();
+    }
   }
   void drop() {
     lost_++;
     if (unsaid_++ == 0) {
       say_at_ = Clock::now() + kGather;
-      changed_.notify_one();
+      wake();
     }
   }
   // Waits for the next thing to write; nothing: that was all.
@@ -153,6 +160,7 @@ class Queue {
   std::uint64_t lost_ = 0;
   std::uint64_t unsaid_ = 0;  // of these, how many no line has told of yet
   Clock::time_point say_at_;
+  bool idle_ = false;  // the writer waits to be woken
   bool stopping_ = false;
   bool done_ = false;
   const Output output_;  // the writing thread's alone
@@ -180,10 +188,17 @@ std::optional<Entry> Queue::next() {
       entries_.pop_front();
       return entry;
     }
+    idle_ = true;
     if (unsaid_ != 0) {
       changed_.wait_until(lock, say_at_);
     } else {
       changed_.wait(lock);
+      // What comes with it is written with it: each wake-up costs the one who logs.
+      if (!stopping_) {
+        lock.unlock();
+        std::this_thread::sleep_for(kTogether);
+        lock.lock();
+      }
     }
   }
 }

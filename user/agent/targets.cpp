@@ -57,8 +57,7 @@ std::optional<Denial> Targets::resolve_process(const proto::AttachBody& wanted, 
     fd = std::move(opened).value();
   }
   const auto stat = proc_.stat(pid);
-  const auto now = status(pid);
-  if (!stat || !now || stat->ended()) {
+  if (!stat || stat->ended()) {
     return no_process(pid);
   }
   held.hold = std::move(fd);
@@ -66,8 +65,6 @@ std::optional<Denial> Targets::resolve_process(const proto::AttachBody& wanted, 
   held.target.tid = wanted.scope == PG_SCOPE_THREAD ? static_cast<pid_t>(wanted.tid) : 0;
   TargetFacts& facts = held.facts;
   facts.pid = pid;
-  facts.real_uid = now->real_uid;
-  facts.saved_uid = now->saved_uid;
   facts.kernel_thread = stat->kernel_thread();
   facts.agent = pid == self_;
   facts.holds_agent = wanted.scope == PG_SCOPE_TREE && descends_from(pid);
@@ -76,6 +73,19 @@ std::optional<Denial> Targets::resolve_process(const proto::AttachBody& wanted, 
                   .text = "thread " + std::to_string(held.target.tid) + " of process " +
                           std::to_string(pid) + ": no such thread"};
   }
+  return still_there(held);
+}
+
+std::optional<Denial> Targets::look_at_owner(HeldTarget& held) const {
+  if (held.target.scope == PG_SCOPE_CGROUP) {
+    return std::nullopt;  // its directory's owner is known
+  }
+  const auto now = status(held.target.pid);
+  if (!now) {
+    return no_process(held.target.pid);
+  }
+  held.facts.real_uid = now->real_uid;
+  held.facts.saved_uid = now->saved_uid;
   return still_there(held);
 }
 

@@ -27,6 +27,8 @@ class Targets {
   // `fd`: what came with the body; none: the number in it counts, which is for authority to permit.
   std::optional<Denial> resolve(const proto::AttachBody& wanted, sys::Fd fd,
                                 HeldTarget& held) const;
+  // Fills in whose process it is, for whoever has to own it; still_there() is to be asked after it.
+  std::optional<Denial> look_at_owner(HeldTarget& held) const;
   // The process is still the one that was looked at: ask after everything else is done.
   std::optional<Denial> still_there(const HeldTarget& held) const;
 

@@ -36,7 +36,9 @@ Result<std::uint64_t> Controller::arm(const core::GuardSpec& spec, const Target&
   added.state = guard.value();
   note_target(added, *watch.value());
   watch.value()->guards.push_back(id);
-  source_.publish(added.state);
+  if ((added.state.flags & PG_GUARD_HELD) != 0) {
+    source_.publish(added.state);  // a start publishes the others
+  }
   return id;
 }
 
@@ -183,7 +185,7 @@ void Controller::progress(std::uint64_t guard) {
     feed(*found, core::Progress{}, clock_.now());
     source_.publish(found->state);
     if (Watch* watch = watch_of(*found)) {
-      refresh_failsafe(*watch);
+      refresh_for(*found, *watch);
     }
     reschedule(*found);
   }

@@ -134,6 +134,7 @@ class Controller {
   Demand demand_of(const Watch& watch) const;
   void refresh_thresholds(Watch& watch);
   void refresh_failsafe(Watch& watch);
+  void refresh_for(const Entry& entry, Watch& watch);
   void leave_watch(Entry& entry);
   void release_watch(Watch& watch);
   void reschedule(Entry& entry);

@@ -49,8 +49,7 @@ void Controller::drive(Entry& entry) {
   }
   tick(entry);
   if (watch != nullptr) {
-    refresh_thresholds(*watch);
-    refresh_failsafe(*watch);
+    refresh_for(entry, *watch);
   }
   reschedule(entry);
 }
@@ -321,6 +320,19 @@ void Controller::refresh_thresholds(Watch& watch) {
   watch.in_force = wanted;
 }
 
+// After a change of this guard alone, which has a part in them or not: others are not looked at for
+// nothing.
+void Controller::refresh_for(const Entry& entry, Watch& watch) {
+  const pg_limit(&limits)[PG_RESOURCES] = entry.state.limit;
+  if (limits[PG_CPU].phase != PG_LIMIT_NONE || limits[PG_MEMORY].phase != PG_LIMIT_NONE ||
+      limits[PG_MEMORY_GROWTH].phase != PG_LIMIT_NONE) {
+    refresh_thresholds(watch);
+  }
+  if ((entry.state.flags & PG_GUARD_FAILSAFE) != 0) {
+    refresh_failsafe(watch);
+  }
+}
+
 void Controller::refresh_failsafe(Watch& watch) {
   Failsafe wanted;
   for (const std::uint64_t id : watch.guards) {
@@ -340,8 +352,7 @@ void Controller::leave_watch(Entry& entry) {
   }
   std::erase(watch->guards, entry.state.id);
   if (!watch->guards.empty()) {
-    refresh_thresholds(*watch);
-    refresh_failsafe(*watch);
+    refresh_for(entry, *watch);
   } else if (watch->sweep_at == core::kNever) {
     release_watch(*watch);
   }
