@@ -20,21 +20,6 @@ const char* unit_of(std::uint32_t resource) {
   return is_memory(resource) ? "bytes" : "ns";
 }
 
-const char* scope_name(pg_scope scope) {
-  switch (scope) {
-    case PG_SCOPE_THREAD:
-      return "thread";
-    case PG_SCOPE_PROCESS:
-      return "process";
-    case PG_SCOPE_TREE:
-      return "tree";
-    case PG_SCOPE_CGROUP:
-      return "cgroup";
-    default:
-      return "none";
-  }
-}
-
 ordered_json signal_json(int signal) {
   return signal == 0 ? ordered_json(nullptr) : ordered_json(core::signal_full_name(signal));
 }
@@ -62,7 +47,7 @@ ordered_json guard_json(const RunOptions& options, const RunRecord& record) {
   const core::GuardSpec& spec = options.guard;
   return {{"id", record.guard_id},
           {"name", record.name},
-          {"scope", scope_name(spec.scope)},
+          {"scope", core::scope_name(spec.scope)},
           {"mode", options.dry_run() ? "monitor" : "enforce"},
           {"timeout_ns", or_null(spec.timeout_ns)},
           {"cpu_limit_ns", or_null(spec.cpu_ns)},
