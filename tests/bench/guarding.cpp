@@ -39,6 +39,7 @@ class UserSpaceSteps final : public engine::Source {
   void set_failsafe(engine::WatchId w, const engine::Failsafe& wanted) override {
     source_.set_failsafe(w, wanted);
   }
+  void acknowledge_failsafe(engine::WatchId w) override { source_.acknowledge_failsafe(w); }
   void take_over(engine::WatchId w) override { source_.take_over(w); }
   Result<std::vector<engine::Member>> members(engine::WatchId w) override {
     return source_.members(w);

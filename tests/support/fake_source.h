@@ -123,6 +123,9 @@ class FakeSource final : public engine::Source {
   void set_failsafe(engine::WatchId watch, const engine::Failsafe& failsafe) override {
     at(watch).failsafe = failsafe;
   }
+  void acknowledge_failsafe(engine::WatchId watch) override {
+    at(watch).levels.failsafe_acted_ns = 0;
+  }
   Result<engine::Levels> levels(engine::WatchId watch) override {
     if (levels_error != 0) {
       return Error::system("reading levels", levels_error);

@@ -37,6 +37,7 @@ class AgentSource final : public engine::Source {
   Result<engine::Levels> levels(engine::WatchId watch) override;
   void acknowledge(engine::WatchId, int, const engine::ThresholdState&) override {}
   void set_failsafe(engine::WatchId, const engine::Failsafe&) override {}
+  void acknowledge_failsafe(engine::WatchId) override {}
   void take_over(engine::WatchId) override {}
   Result<std::vector<engine::Member>> members(engine::WatchId) override;
   Result<sys::Fd> open_member(engine::WatchId, const engine::Member&) override;

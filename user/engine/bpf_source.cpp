@@ -264,6 +264,12 @@ void BpfSource::set_failsafe(WatchId id, const Failsafe& wanted) {
   }
 }
 
+void BpfSource::acknowledge_failsafe(WatchId id) {
+  if (pg_watch* watch = find(id); watch != nullptr) {
+    store(watch->failsafe.acted_ns, __u64{0});
+  }
+}
+
 Result<Levels> BpfSource::levels(WatchId id) {
   pg_watch* watch = find(id);
   if (watch == nullptr) {

@@ -56,6 +56,7 @@ class BpfSource final : public Source {
   Result<Levels> levels(WatchId watch) override;
   void acknowledge(WatchId watch, int slot, const ThresholdState& seen) override;
   void set_failsafe(WatchId watch, const Failsafe& failsafe) override;
+  void acknowledge_failsafe(WatchId watch) override;
   // Where the kernel keeps Levels::memory_bytes of this watch, to be loaded atomically by any
   // thread while the watch lives; nullptr: no such watch.
   const __s64* memory_level(WatchId watch);

@@ -90,7 +90,6 @@ class Controller {
     std::vector<std::uint64_t> guards;
     Thresholds in_force;
     Failsafe failsafe;
-    bool failsafe_told = false;
     // SIGKILL was sent to a tree or cgroup: sweep until nobody lives.
     core::Ns sweep_at = core::kNever;
     core::Ns sweep_wait = 0;

@@ -100,8 +100,9 @@ bool Controller::read_levels(Watch& watch, Levels& levels) {
     }
     source_.acknowledge(watch.id, slot, levels.memory[slot]);
   }
-  if (levels.failsafe_acted_ns != 0 && !watch.failsafe_told) {
+  if (levels.failsafe_acted_ns != 0) {
     feed_failsafe(watch, levels);
+    source_.acknowledge_failsafe(watch.id);  // it may act again while no agent runs
   }
   return true;
 }
@@ -132,7 +133,6 @@ void Controller::feed_kernel_step(Watch& watch, int slot, const Levels& levels) 
 
 // It acted for the nearest of the guards that had asked.
 void Controller::feed_failsafe(Watch& watch, const Levels& levels) {
-  watch.failsafe_told = true;
   const std::vector<std::uint64_t> guards = watch.guards;
   Failsafe nearest;
   for (const std::uint64_t id : guards) {

@@ -37,6 +37,7 @@ class ProcfsSource final : public Source {
   Result<Levels> levels(WatchId watch) override;
   void acknowledge(WatchId, int, const ThresholdState&) override {}
   void set_failsafe(WatchId, const Failsafe&) override {}
+  void acknowledge_failsafe(WatchId) override {}
   void take_over(WatchId) override {}
   Result<std::vector<Member>> members(WatchId watch) override;
   Result<sys::Fd> open_member(WatchId watch, const Member& member) override;

@@ -127,6 +127,8 @@ class Source {
   virtual void acknowledge(WatchId watch, int slot, const ThresholdState& seen) = 0;
   // Nothing where the source cannot act by itself.
   virtual void set_failsafe(WatchId watch, const Failsafe& failsafe) = 0;
+  // The failsafe step is known: levels() tells it no more.
+  virtual void acknowledge_failsafe(WatchId watch) = 0;
   // Takes the present episodes over from the kernel: it sends no further first step in them.
   virtual void take_over(WatchId watch) = 0;
 
