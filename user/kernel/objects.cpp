@@ -81,6 +81,13 @@ Result<void> prepare(const Skeleton<procguard_bpf>& skeleton, const LoadOptions&
   return {};
 }
 
+std::string below(const std::string& dir, const std::string& name) {
+  std::string path = dir;
+  path += '/';
+  path += name;
+  return path;
+}
+
 sys::Fd duplicate(int fd) {
   return sys::Fd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
@@ -159,7 +166,7 @@ Result<void> open_all(const std::string& dir, ByName& fds) {
   }
   for (const std::string& name : names.value()) {
     struct stat about {};
-    const std::string path = dir + "/" + name;
+    const std::string path = below(dir, name);
     if (name == "abi" || ::lstat(path.c_str(), &about) != 0 || S_ISDIR(about.st_mode)) {
       continue;
     }
@@ -247,12 +254,12 @@ Result<void> Objects::pin(const std::string& dir) const {
     }
   }
   for (const auto& [name, fd] : maps_) {
-    if (auto pinned = pin_one(fd.get(), dir + "/" + name); !pinned) {
+    if (auto pinned = pin_one(fd.get(), below(dir, name)); !pinned) {
       return pinned;
     }
   }
   for (const auto& [name, fd] : programs_) {
-    if (auto pinned = pin_one(fd.get(), dir + "/programs/" + name); !pinned) {
+    if (auto pinned = pin_one(fd.get(), below(dir + "/programs", name)); !pinned) {
       return pinned;
     }
   }
@@ -284,7 +291,7 @@ Result<void> remove_pins(const std::string& dir) {
       continue;
     }
     for (const std::string& name : names.value()) {
-      ::unlink((folder + "/" + name).c_str());
+      ::unlink(below(folder, name).c_str());
     }
     if (!top && ::rmdir(folder.c_str()) != 0 && errno != ENOENT) {
       return Error::system("removing " + folder, errno);
