@@ -45,6 +45,15 @@ TEST_F(AgentGuards, SetPauseResumeReleaseProgress) {
   EXPECT_TRUE(target.alive());
 }
 
+// `run` is killed right after its command's exec, before it could say so.
+TEST_F(AgentGuards, AHeldOneStartsWhenItsClientGoes) {
+  Sleeper target;
+  const std::uint64_t id = attach(process_guard().timeout(200ms).flags(proto::kHeld), target.pid());
+  EXPECT_EQ(show(id)->row.guard.armed_ns, 0U) << "it waits";
+  client_.reset();
+  EXPECT_EQ(target.wait(), SIGKILL);
+}
+
 TEST_F(AgentGuards, SurviveTheAgentsDeath) {
   Sleeper target;
   const std::uint64_t id = attach(process_guard().timeout(1500ms).name("job"), target.pid());

@@ -97,6 +97,9 @@ std::optional<Denial> Guards::attach(const Asker& asker, const proto::AttachBody
   if ((wanted.flags & proto::kSession) != 0) {
     of_connection_[owner].insert(id);
   }
+  if ((wanted.flags & proto::kHeld) != 0) {
+    held_[owner].insert(id);
+  }
   const pg_guard* guard = controller_->find(id);
   armed = {.id = id, .target_start_ns = guard->target_start_ns, .pid = guard->pid, .padding = 0};
   return std::nullopt;
@@ -163,10 +166,15 @@ std::optional<Denial> Guards::start(const Asker& asker, const proto::StartBody& 
   if (auto denied = find(asker, {.id = which.id, .name = {}}, id)) {
     return denied;
   }
+  auto started = begin(id, which.at_ns);
+  return started ? std::nullopt : std::optional<Denial>(denial_of(started.error()));
+}
+
+// A guard's clocks start at this time, or (0) at its target's exec.
+Result<void> Guards::begin(std::uint64_t id, core::Ns at_ns) {
   const pg_guard* guard = controller_->find(id);
   const core::Ns executed = source_.exec_time(guard->watch, static_cast<pid_t>(guard->pid));
-  auto started = controller_->start(id, which.at_ns != 0 ? which.at_ns : executed);
-  return started ? std::nullopt : std::optional<Denial>(denial_of(started.error()));
+  return controller_->start(id, at_ns != 0 ? at_ns : executed);
 }
 
 std::optional<Denial> Guards::set(const Asker& asker, const proto::SetBody& wanted,
@@ -267,6 +275,15 @@ bool Guards::next_row(const Asker& asker, const proto::ListBody& wanted, std::ui
 }
 
 void Guards::connection_closed(std::uint64_t owner) {
+  // Who was to start these has died: his command, if it runs, is not to run without.
+  const std::set<std::uint64_t> held = std::move(held_[owner]);
+  held_.erase(owner);
+  for (const std::uint64_t id : held) {
+    const pg_guard* guard = controller_->find(id);
+    if (guard != nullptr && guard->armed_ns == 0) {
+      static_cast<void>(begin(id, 0));  // else its target has gone, and it with it
+    }
+  }
   auto found = of_connection_.find(owner);
   if (found == of_connection_.end()) {
     return;

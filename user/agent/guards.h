@@ -78,6 +78,7 @@ class Guards final : public engine::EventSink {
   void adopt_one(const pg_guard& guard);
   bool target_of(const pg_guard& guard, engine::Target& target) const;
   void forget(std::uint64_t id);
+  Result<void> begin(std::uint64_t id, core::Ns at_ns);
 
   const Config& config_;
   const core::Clock& clock_;
@@ -89,7 +90,9 @@ class Guards final : public engine::EventSink {
   Ended ended_;
   std::map<std::pair<uid_t, std::string>, std::uint64_t> by_name_;  // of live guards; the last wins
   std::unordered_map<uid_t, std::uint32_t> per_uid_;
-  std::map<std::uint64_t, std::set<std::uint64_t>> of_connection_;
+  using ByConnection = std::map<std::uint64_t, std::set<std::uint64_t>>;
+  ByConnection of_connection_;       // sessions' guards: they end with it
+  ByConnection held_;                // guards that wait to be started by it
   std::vector<std::uint64_t> over_;  // ended, still to be retired
   std::function<void(const proto::EventBody&)> news_;
 };

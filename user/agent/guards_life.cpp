@@ -95,6 +95,11 @@ void Guards::forget(std::uint64_t id) {
       guards.erase(id);
     }
   }
+  if ((guard->flags & PG_GUARD_HELD) != 0) {
+    for (auto& [connection, guards] : held_) {
+      guards.erase(id);
+    }
+  }
   source_.programs().put_labels(id, "");
   controller_->forget(id);
 }
