@@ -20,6 +20,17 @@ Denial invalid(const std::string& text) {
   return {.status = Status::kInvalid, .text = text};
 }
 
+// Word by word, each read before the next and all before whatever is read after it.
+void copy_words(const proto::PageSlot& shared, proto::PageSlot& slot) {
+  using Word __attribute__((may_alias)) = std::uint64_t;
+  static_assert(sizeof(slot) % sizeof(Word) == 0);
+  const auto* from = reinterpret_cast<const Word*>(&shared);
+  auto* to = reinterpret_cast<Word*>(&slot);
+  for (std::size_t i = 0; i < sizeof(slot) / sizeof(Word); ++i) {
+    to[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
+  }
+}
+
 // A read-only view of a program's page.
 class PageView {
  public:
@@ -170,8 +181,7 @@ bool Sessions::read_slot(const proto::Page& page, std::uint32_t index, proto::Pa
   const auto& shared = page.slot[index];
   for (int look = 0; look < 8; ++look) {
     const std::uint32_t before = __atomic_load_n(&shared.version, __ATOMIC_ACQUIRE);
-    std::memcpy(&slot, &shared, sizeof(slot));
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    copy_words(shared, slot);
     const std::uint32_t after = __atomic_load_n(&shared.version, __ATOMIC_RELAXED);
     if (before == after && (before & 1U) == 0) {
       return slot.state == proto::kSlotEntered && slot.resource < PG_RESOURCES;
