@@ -160,7 +160,8 @@ start_agent() {
 # An agent dies; the kernel takes a failsafe step meanwhile, the next agent the rest.
 agents() {
   export PROCGUARD_SOCKET=/run/agent.sock
-  expect 0 "agent starts" start_agent
+  start_agent
+  expect 0 "agent starts" procguard status
   /programs/sleeper & target=$!
   /programs/touch 8M --hold 5 --spike 64M:30 & grower=$!
   expect 0 "agent arms" procguard attach --pid $target -t 20s --kill --name slept
@@ -169,7 +170,8 @@ agents() {
   wait "$agent"
   wait "$grower"
   expect 0 "failsafe step at the crossing" test $? -eq 137
-  expect 0 "agent starts again" start_agent
+  start_agent
+  expect 0 "agent starts again" procguard status
   expect 0 "agent adopts" sh -c "procguard show slept | grep -q armed"
   expect 0 "agent tells of the failsafe step" sh -c "procguard events | grep -q 'by the kernel'"
   expect 0 "agent tells of the gap" sh -c "procguard events | grep -q 'no agent ran'"
