@@ -30,6 +30,12 @@ const volatile __u32 pg_with_cgroups __attribute__((weak)) = 1;
 extern __u64 pg_cpu_offset[PG_MAX_CPUS];
 extern __u32 pg_exact_sums; /* the offsets are known */
 
+/* The struct that embeds what `pointer` points to as its `member`. CO-RE looks each type that is
+ * the root of an access up by a walk through the kernel's whole BTF, before the first program is
+ * loaded: what lies within another struct is reached from there. */
+#define pg_container_of(pointer, type, member)                                                     \
+	((type *)((void *)(pointer)-bpf_core_field_offset(type, member)))
+
 /* A hook's pointer argument as a number: functions of their own take no kernel pointers. */
 static __always_inline __u64 pg_address(__u64 *argument)
 {
@@ -55,14 +61,28 @@ static __always_inline __u32 pg_mm_owner_tgid(struct mm_struct *mm)
 	return BPF_CORE_READ(mm, owner, tgid);
 }
 
+/* 6.2 (f1a7941243c1): rss_stat became an array of percpu_counters. */
+static __always_inline int pg_has_counter_array(void)
+{
+	struct mm_struct *mm = NULL;
+
+	return bpf_core_field_exists(mm->rss_stat);
+}
+
 /* One entry of mm->rss_stat[] in pages. Its plain count lags by up to a batch (32 pages or more) a
  * CPU. Read count first: beside a flush the sum is then too small, never too large, and the
- * flushing CPU's own event repairs it. */
-static __always_inline __s64 pg_counter_sum(struct percpu_counter *counter)
+ * flushing CPU's own event repairs it. Base + index * size: CO-RE would scale a variable index by
+ * the size in our header. */
+static __attribute__((noinline)) __s64 pg_rss_pages(struct mm_struct *mm, __u32 i)
 {
-	__s64 sum = BPF_CORE_READ(counter, count);
-	__u64 parts = (__u64)BPF_CORE_READ(counter, counters);
+	__u64 count = (__u64)__builtin_preserve_access_index(&mm->rss_stat[0].count);
+	__u64 counters = (__u64)__builtin_preserve_access_index(&mm->rss_stat[0].counters);
+	__u64 size = (__u64)__builtin_preserve_access_index(&mm->rss_stat[1].count) - count;
+	__u64 parts = 0;
+	__s64 sum = 0;
 
+	bpf_probe_read_kernel(&sum, sizeof(sum), (void *)(count + i * size));
+	bpf_probe_read_kernel(&parts, sizeof(parts), (void *)(counters + i * size));
 	if (!pg_exact_sums)
 		return sum;
 	for (__u32 cpu = 0; cpu < PG_MAX_CPUS && cpu < pg_cpus; cpu++) {
@@ -74,25 +94,15 @@ static __always_inline __s64 pg_counter_sum(struct percpu_counter *counter)
 	return sum;
 }
 
-/* 6.2 (f1a7941243c1): rss_stat became an array of percpu_counters. Base + index * size: CO-RE would
- * scale a variable index by the size in our header. */
-static __attribute__((noinline)) __s64 pg_rss_pages(struct mm_struct *mm, __u32 i)
-{
-	__u64 base = (__u64)__builtin_preserve_access_index(&mm->rss_stat);
-
-	return pg_counter_sum((void *)(base + i * bpf_core_type_size(struct percpu_counter)));
-}
-
 /* Not inlined: the compiler would move the address, which has no meaning on a newer kernel, out of
  * the branch that guards it.
  *
  * Before 6.2 a thread keeps up to 64 page events a member to itself. `synced`: the hook runs while
  * this thread hands them over; then they are in the mm already and still in the thread. */
 static __attribute__((noinline)) __s64 pg_rss_pages_before_6_2(struct mm_struct *mm, __u32 i,
-							       struct task_struct *me, int synced)
+							       struct task_struct *task, int synced)
 {
 	struct mm_struct___before_6_2 *old = (void *)mm;
-	struct task_struct___before_6_2 *task = (void *)me;
 	__u64 base = (__u64)__builtin_preserve_access_index(&old->rss_stat);
 	long pages = 0;
 	int mine = 0;
@@ -115,7 +125,7 @@ __attribute__((weak)) __attribute__((noinline)) __u64 pg_rss_bytes(__u64 mm, __u
 	__u32 i = part == PG_RSS_SHMEM ? 3 : part;
 	__s64 pages;
 
-	if (bpf_core_type_exists(struct mm_rss_stat))
+	if (!pg_has_counter_array())
 		pages = pg_rss_pages_before_6_2((void *)mm, i, (void *)me, synced);
 	else
 		pages = pg_rss_pages((void *)mm, i);

@@ -10,9 +10,6 @@
 
 #define PG_MAX_THREADS 65536 /* of one process, entered when it is enrolled */
 
-#define pg_list_entry(ptr, type, member)                                                           \
-	((type *)((void *)(ptr)-bpf_core_field_offset(type, member)))
-
 PG_FUNCTION pg_degrade_for(__u64 watch)
 {
 	struct pg_watch *w = pg_watch_of(watch);
@@ -83,12 +80,12 @@ struct pg_thread_walk {
 static long pg_enter_next_thread(__u32 index, struct pg_thread_walk *walk)
 {
 	struct list_head *node = walk->at;
-	struct task_struct *task = pg_list_entry(node, struct task_struct, thread_node);
+	struct task_struct *task = pg_container_of(node, struct task_struct, thread_node);
 	__u32 tgid = walk->tgid;
 
 	if (!node || node == walk->head)
 		return 1;
-	walk->at = BPF_CORE_READ(node, next);
+	walk->at = BPF_CORE_READ(task, thread_node.next);
 	pg_enter_thread((__u64)task, bpf_map_lookup_elem(&processes, &tgid));
 	return 0;
 }
@@ -101,14 +98,14 @@ static __always_inline __u64 pg_mm_of(struct task_struct *leader)
 {
 	struct signal_struct *signal = BPF_CORE_READ(leader, signal);
 	struct list_head *head = __builtin_preserve_access_index(&signal->thread_head);
-	struct list_head *node = BPF_CORE_READ(head, next);
+	struct list_head *node = BPF_CORE_READ(signal, thread_head.next);
 	__u64 mm = 0;
 
 	for (int i = 0; i < PG_LEADERLESS && !mm && node && node != head; i++) {
-		struct task_struct *task = pg_list_entry(node, struct task_struct, thread_node);
+		struct task_struct *task = pg_container_of(node, struct task_struct, thread_node);
 
 		mm = (__u64)BPF_CORE_READ(task, mm);
-		node = BPF_CORE_READ(node, next);
+		node = BPF_CORE_READ(task, thread_node.next);
 	}
 	return mm;
 }
@@ -120,7 +117,7 @@ static __always_inline struct pg_process *pg_enrol(struct task_struct *leader)
 {
 	struct signal_struct *signal = BPF_CORE_READ(leader, signal);
 	struct list_head *head = __builtin_preserve_access_index(&signal->thread_head);
-	struct pg_thread_walk walk = {.at = BPF_CORE_READ(head, next), .head = head};
+	struct pg_thread_walk walk = {.at = BPF_CORE_READ(signal, thread_head.next), .head = head};
 	__u32 tgid = BPF_CORE_READ(leader, tgid);
 	struct pg_process *p =
 		pg_new_process(leader, tgid, BPF_CORE_READ(leader, real_parent, tgid));

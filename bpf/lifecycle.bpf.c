@@ -114,7 +114,7 @@ static __always_inline int pg_inherits_mm(struct pg_children *children, __u32 tg
 static long pg_release_child(__u32 index, struct pg_children *children)
 {
 	struct list_head *node = children->at;
-	struct task_struct *child = pg_list_entry(node, struct task_struct, sibling);
+	struct task_struct *child = pg_container_of(node, struct task_struct, sibling);
 	struct pg_process *p = NULL;
 	struct mm_struct *mm;
 	__u64 now;
@@ -122,7 +122,7 @@ static long pg_release_child(__u32 index, struct pg_children *children)
 
 	if (!node || node == children->head)
 		return 1;
-	children->at = BPF_CORE_READ(node, next);
+	children->at = BPF_CORE_READ(child, sibling.next);
 	tgid = BPF_CORE_READ(child, tgid);
 	if (pg_is_watched(tgid))
 		p = bpf_map_lookup_elem(&processes, &tgid);
@@ -150,7 +150,7 @@ static __always_inline void pg_release_children(struct task_struct *task, __u32 
 {
 	struct list_head *head = __builtin_preserve_access_index(&task->children);
 	struct pg_children children = {
-		.at = BPF_CORE_READ(head, next), .head = head, .dying = dying};
+		.at = BPF_CORE_READ(task, children.next), .head = head, .dying = dying};
 
 	bpf_loop(PG_MAX_CHILDREN, pg_release_child, &children, 0);
 }

@@ -250,6 +250,14 @@ static __always_inline __u64 pg_cgroup_of(struct task_struct *task)
 	return (__u64)BPF_CORE_READ(task, cgroups, dfl_cgrp);
 }
 
+/* The one above; NULL: it is the root. The parent's state is embedded in the parent. */
+static __always_inline struct cgroup *pg_parent_cgroup(struct cgroup *cg)
+{
+	struct cgroup_subsys_state *parent = BPF_CORE_READ(cg, self.parent);
+
+	return parent ? pg_container_of(parent, struct cgroup, self) : NULL;
+}
+
 /* Joins the watches of all guarded cgroups that a task of `cgroup` is in: that one and those above.
  * No process: see pg_join(). */
 PG_FUNCTION pg_join_cgroups(struct pg_process *p, __u64 cgroup)
@@ -262,7 +270,7 @@ PG_FUNCTION pg_join_cgroups(struct pg_process *p, __u64 cgroup)
 
 		if (watch)
 			pg_join(p, *watch);
-		cg = BPF_CORE_READ(cg, self.parent, cgroup);
+		cg = pg_parent_cgroup(cg);
 	}
 	return 0;
 }
@@ -277,7 +285,7 @@ PG_FUNCTION pg_is_guarded_cgroup(__u64 cgroup)
 
 		if (bpf_map_lookup_elem(&cgroups, &id))
 			return 1;
-		cg = BPF_CORE_READ(cg, self.parent, cgroup);
+		cg = pg_parent_cgroup(cg);
 	}
 	return 0;
 }
@@ -290,7 +298,7 @@ PG_FUNCTION pg_is_below_cgroup(__u64 cgroup, __u64 id)
 	for (int level = 0; level < PG_CGROUP_DEPTH && cg; level++) {
 		if (BPF_CORE_READ(cg, kn, id) == id)
 			return 1;
-		cg = BPF_CORE_READ(cg, self.parent, cgroup);
+		cg = pg_parent_cgroup(cg);
 	}
 	return 0;
 }

@@ -54,7 +54,7 @@ static __always_inline __u64 pg_hot_rss_bytes(__u64 *ctx, __u32 part, __u64 me)
 	struct mm_struct *mm = (struct mm_struct *)ctx[0];
 	__s64 pages;
 
-	if (bpf_core_type_exists(struct mm_rss_stat))
+	if (!pg_has_counter_array())
 		return pg_rss_bytes(pg_address(&ctx[0]), part, me, 1);
 	if (part == PG_RSS_FILE)
 		pages = pg_hot_sum(mm->rss_stat[0].count, mm->rss_stat[0].counters);

@@ -101,7 +101,6 @@ struct kernfs_node {
 struct cgroup;
 
 struct cgroup_subsys_state {
-	struct cgroup *cgroup;
 	struct cgroup_subsys_state *parent;
 };
 
@@ -147,10 +146,8 @@ struct task_struct {
 	struct sched_info sched_info;
 	__u64 start_boottime;
 	char comm[16];
-};
-
-struct task_struct___before_6_2 {
-	struct task_rss_stat rss_stat; /* this thread's share that is not yet in the mm */
+	struct task_rss_stat
+		rss_stat; /* before 6.2: this thread's share that is not yet in the mm */
 };
 
 struct bpf_array {

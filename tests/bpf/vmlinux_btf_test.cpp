@@ -30,7 +30,7 @@ const std::vector<Optional> kOptional = {
     {"mm_struct___before_6_2", "rss_stat", {"6.1"}, "mm_struct", "rss_stat"},
     {"mm_rss_stat", "count", {"6.1"}, "percpu_counter", "count"},
     // A thread's own cache of its mm's counters; newer kernels have none to add.
-    {"task_struct___before_6_2", "rss_stat", {"6.1"}, "mm_struct", "rss_stat"},
+    {"task_struct", "rss_stat", {"6.1"}, "mm_struct", "rss_stat"},
     {"task_rss_stat", "count", {"6.1"}, "percpu_counter", "count"},
     // Since 6.16 the exit event says that it was the last thread; before, the count of live ones.
     {"trace_event_raw_sched_process_exit", "group_dead", {}, "signal_struct", "live"},
