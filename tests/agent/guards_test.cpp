@@ -54,6 +54,16 @@ TEST_F(AgentGuards, AHeldOneStartsWhenItsClientGoes) {
   EXPECT_EQ(target.wait(), SIGKILL);
 }
 
+// The agent dies, and the client with it: the next agent waits for it in vain.
+TEST_F(AgentGuards, AHeldOneStartsWhenItsClientDoesNotComeBack) {
+  Sleeper target;
+  const std::uint64_t id = attach(process_guard().timeout(200ms).flags(proto::kHeld), target.pid());
+  kill_agent();
+  start_agent();
+  EXPECT_EQ(show(id)->row.guard.armed_ns, 0U) << "it waits";
+  EXPECT_EQ(target.wait(60s), SIGKILL) << "ten seconds later";
+}
+
 TEST_F(AgentGuards, SurviveTheAgentsDeath) {
   Sleeper target;
   const std::uint64_t id = attach(process_guard().timeout(1500ms).name("job"), target.pid());

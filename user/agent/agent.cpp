@@ -79,7 +79,8 @@ void Agent::consider_idle() {
 }
 
 core::Ns Agent::next_wake() {
-  return std::min({controller_->next_due(), idle_at_, watchdog_at_, server_->next_due()});
+  return std::min(
+      {controller_->next_due(), guards_->next_due(), idle_at_, watchdog_at_, server_->next_due()});
 }
 
 void Agent::on_time() {
@@ -92,6 +93,7 @@ void Agent::on_time() {
     idle_at_ = core::kNever;
     source_->detach();
   }
+  guards_->on_time();
   controller_->on_time();
 }
 

@@ -177,6 +177,15 @@ Result<void> Guards::begin(std::uint64_t id, core::Ns at_ns) {
   return controller_->start(id, at_ns != 0 ? at_ns : executed);
 }
 
+void Guards::begin_held(const std::set<std::uint64_t>& ids) {
+  for (const std::uint64_t id : ids) {
+    const pg_guard* guard = controller_->find(id);
+    if (guard != nullptr && guard->armed_ns == 0) {
+      static_cast<void>(begin(id, 0));  // else its target has gone, and it with it
+    }
+  }
+}
+
 std::optional<Denial> Guards::set(const Asker& asker, const proto::SetBody& wanted,
                                   std::uint64_t& id) {
   if (auto denied = find(asker, wanted.guard, id)) {
@@ -276,13 +285,8 @@ bool Guards::next_row(const Asker& asker, const proto::ListBody& wanted, std::ui
 
 void Guards::connection_closed(std::uint64_t owner) {
   // Who was to start these has died: his command, if it runs, is not to run without.
-  const std::set<std::uint64_t> held = std::move(held_[owner]);
-  held_.erase(owner);
-  for (const std::uint64_t id : held) {
-    const pg_guard* guard = controller_->find(id);
-    if (guard != nullptr && guard->armed_ns == 0) {
-      static_cast<void>(begin(id, 0));  // else its target has gone, and it with it
-    }
+  if (auto held = held_.extract(owner)) {
+    begin_held(held.mapped());
   }
   auto found = of_connection_.find(owner);
   if (found == of_connection_.end()) {

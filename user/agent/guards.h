@@ -55,6 +55,9 @@ class Guards final : public engine::EventSink {
   // --- the agent's
   // Takes over the guards that an earlier agent left; how many.
   std::size_t adopt_all();
+  // When on_time() wants to be called; core::kNever: not at all.
+  core::Ns next_due() const { return awaited_.empty() ? core::kNever : awaited_until_; }
+  void on_time();
   // Guards that have ended leave the controller: not while it is at work.
   void retire();
   const pg_guard* guard(std::uint64_t id) const { return controller_->find(id); }
@@ -79,6 +82,7 @@ class Guards final : public engine::EventSink {
   bool target_of(const pg_guard& guard, engine::Target& target) const;
   void forget(std::uint64_t id);
   Result<void> begin(std::uint64_t id, core::Ns at_ns);
+  void begin_held(const std::set<std::uint64_t>& ids);
 
   const Config& config_;
   const core::Clock& clock_;
@@ -93,6 +97,8 @@ class Guards final : public engine::EventSink {
   using ByConnection = std::map<std::uint64_t, std::set<std::uint64_t>>;
   ByConnection of_connection_;       // sessions' guards: they end with it
   ByConnection held_;                // guards that wait to be started by it
+  std::set<std::uint64_t> awaited_;  // adopted, waiting to be started by a client of the last agent
+  core::Ns awaited_until_ = core::kNever;
   std::vector<std::uint64_t> over_;  // ended, still to be retired
   std::function<void(const proto::EventBody&)> news_;
 };

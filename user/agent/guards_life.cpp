@@ -12,6 +12,9 @@
 namespace procguard::agent {
 namespace {
 
+// A client looks for the next agent every second.
+constexpr core::Ns kClientComesBack = 10 * core::kSecond;
+
 core::Ns real_now() {
   timespec time{};
   ::clock_gettime(CLOCK_REALTIME, &time);
@@ -140,6 +143,10 @@ void Guards::adopt_one(const pg_guard& guard) {
     if (const std::string name = proto::get_text(guard.name); !name.empty()) {
       by_name_[{guard.owner_uid, name}] = guard.id;
     }
+    if (guard.armed_ns == 0) {
+      awaited_.insert(guard.id);
+      awaited_until_ = clock_.now() + kClientComesBack;
+    }
     return;
   }
   // A session's client has lost its connection and knows; of the others nobody was told yet that
@@ -151,6 +158,15 @@ void Guards::adopt_one(const pg_guard& guard) {
   source_.programs().put_labels(guard.id, "");
   if (made) {
     on_event(over, core::make_event(over, PG_EVENT_RELEASED, PG_RESOURCES, clock_.now()), nullptr);
+  }
+}
+
+// Clients that were to start guards and have not come back: they died in the gap.
+void Guards::on_time() {
+  if (awaited_until_ <= clock_.now()) {
+    begin_held(awaited_);
+    awaited_.clear();
+    awaited_until_ = core::kNever;
   }
 }
 

@@ -291,6 +291,8 @@ bool AgentGuarding::take_up_again(GuardLink& ask) {
                         "unguarded");
     return false;
   }
+  // An agent that has taken us for dead has started it.
+  started_ = started_ || (shown && shown->about.row.guard.armed_ns != 0);
   if (shown && !started_ && executed_ns_ != 0) {
     started_ = ask.start(state_.id, executed_ns_).ok();
   }
