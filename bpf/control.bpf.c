@@ -92,9 +92,9 @@ static __always_inline int pg_watch_thread(struct pg_watch *w, __u32 tgid)
  * parents here, while whoever forks from now on is followed by the hooks. A child that is just
  * being made may not have been, and is theirs for the moment: one more pass. */
 SEC("iter/task")
-int pg_enrol_tasks(struct bpf_iter__task *ctx)
+int pg_enrol_tasks(__u64 *ctx)
 {
-	struct task_struct *task = ctx->task;
+	struct task_struct *task = (struct task_struct *)ctx[1];
 	struct pg_watch *w = pg_watch_of(pg_enrol_request.watch);
 	struct pg_process *p;
 	__u64 now, start_ns;

@@ -158,10 +158,6 @@ struct trace_event_raw_sched_process_exit {
 	bool group_dead; /* since 6.16 */
 };
 
-struct bpf_iter__task {
-	struct task_struct *task;
-};
-
 #pragma clang attribute pop
 
 #endif

@@ -76,6 +76,7 @@ Result<void> prepare(const Skeleton<procguard_bpf>& skeleton, const LoadOptions&
   bpf_program__set_autoload(programs.pg_cgroup_attach_task, options.cgroups);
   bpf_program__set_autoload(programs.pg_cgroup_rmdir, options.cgroups);
   bpf_program__set_autoload(programs.pg_rss_stat, options.memory);
+  bpf_program__set_autoload(programs.pg_learn_cpu_offsets, options.memory);
   bpf_program__set_autoload(programs.pg_failsafe_switch, options.failsafe);
   bpf_program__set_autoload(programs.pg_failsafe_tick, options.failsafe);
   return {};

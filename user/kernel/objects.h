@@ -23,7 +23,7 @@ struct LoadOptions {
   std::uint32_t threads = 32768;
   std::uint32_t guards = 1024;  // as many as can be published, and kept for the next instance
   bool cgroups = true;          // false: loads faster, guards no cgroups
-  bool memory = true;           // false: the memory program cannot be attached
+  bool memory = true;           // false: no memory program can be attached, sums are inexact
   bool failsafe = false;        // true: the kernel's last step while no agent runs can be had
 };
 
