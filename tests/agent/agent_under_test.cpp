@@ -14,6 +14,7 @@
 #include "sys/caps.h"
 #include "sys/namespaces.h"
 #include "sys/pidfd.h"
+#include "sys/procfs.h"
 
 namespace procguard::test {
 namespace {
@@ -204,6 +205,10 @@ std::optional<proto::EventBody> AgentTest::event(std::uint64_t guard, std::uint3
       },
       deadline);
   return found;
+}
+
+std::uint64_t AgentTest::rss(pid_t pid) {
+  return sys::ProcRoot().rss_bytes(pid).value();
 }
 
 proto::Refusal AgentTest::act(proto::Op op, std::uint64_t id) {

@@ -80,6 +80,9 @@ class AgentTest : public ::testing::Test {
   // Waits for an event of this kind.
   std::optional<proto::EventBody> event(std::uint64_t guard, std::uint32_t kind,
                                         std::chrono::seconds deadline = 20s);
+  // Of one process. A limit is what a target has and more: forks of this binary begin with a lot
+  // where it is instrumented.
+  static std::uint64_t rss(pid_t pid);
   proto::Refusal act(proto::Op op, std::uint64_t id);
   proto::Refusal set(std::uint64_t id, pg_resource resource, std::uint64_t limit);
 

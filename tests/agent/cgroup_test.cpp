@@ -7,6 +7,7 @@
 #include <csignal>
 #include <vector>
 
+#include "sys/procfs.h"
 #include "tests/agent/agent_under_test.h"
 #include "tests/support/peer.h"
 #include "tests/support/test_cgroup.h"
@@ -68,7 +69,12 @@ struct Container {
     }
     forking.ask();  // it forks from now on
   }
-  void grow_to_90() {
+  std::uint64_t rss() const {
+    const sys::ProcRoot proc;
+    return proc.rss_bytes(ordinary.pid()).value() + proc.rss_bytes(stubborn.pid()).value() +
+           proc.rss_bytes(forking.pid()).value();
+  }
+  void grow_by_90() {
     for (Peer* peer : {&ordinary, &stubborn, &forking}) {
       peer->ask(30);
     }
@@ -107,9 +113,11 @@ class AgentCgroups : public AgentTest {
 
 TEST_F(AgentCgroups, TheSumOfMemoryTrips) {
   Container container;
+  const std::uint64_t at_first = container.rss();
+  const std::uint64_t limit = at_first + 120 * kMiB;
   const std::uint64_t id =
-      attach_cgroup(cgroup_guard().memory(128 * kMiB).ladder(kLadder), container.cgroup.path());
-  container.grow_to_90();
+      attach_cgroup(cgroup_guard().memory(limit).ladder(kLadder), container.cgroup.path());
+  container.grow_by_90();
   EXPECT_FALSE(container.empty());
   EXPECT_GE(show(id)->row.memory_bytes, 90 * kMiB);
   EXPECT_TRUE(steps(id).empty()) << "not all of them together are over the limit";
@@ -121,10 +129,10 @@ TEST_F(AgentCgroups, TheSumOfMemoryTrips) {
   ASSERT_TRUE(event(id, PG_EVENT_BACK_UNDER)) << "with them gone";
   const auto sum = steps(id);
   ASSERT_FALSE(sum.empty());
-  EXPECT_GE(sum[0].event.observed, 128 * kMiB) << "members that end make it less meanwhile";
-  EXPECT_EQ(sum[0].event.limit, 128 * kMiB);
+  EXPECT_GE(sum[0].event.observed, limit) << "members that end make it less meanwhile";
+  EXPECT_EQ(sum[0].event.limit, limit);
 
-  container.stubborn.tell(60);
+  container.stubborn.tell(static_cast<std::int64_t>(60 + at_first / kMiB));
   EXPECT_EQ(WTERMSIG(container.stubborn.wait()), SIGKILL);
   EXPECT_TRUE(wait_until([&] { return container.empty(); }, 20s));
   const auto all = steps(id);
@@ -177,8 +185,10 @@ TEST_F(AgentCgroups, ATighterGuardOnAChildTripsFirstAndAlone) {
   outer.add(beside.pid());
   Peer inside(grow);
   inner.add(inside.pid());
-  const std::uint64_t loose = attach_cgroup(cgroup_guard().memory(256 * kMiB), outer.path());
-  const std::uint64_t tight = attach_cgroup(cgroup_guard().memory(64 * kMiB), inner.path());
+  const std::uint64_t inner_limit = rss(inside.pid()) + 64 * kMiB;
+  const std::uint64_t outer_limit = rss(beside.pid()) + inner_limit + 192 * kMiB;
+  const std::uint64_t loose = attach_cgroup(cgroup_guard().memory(outer_limit), outer.path());
+  const std::uint64_t tight = attach_cgroup(cgroup_guard().memory(inner_limit), inner.path());
   EXPECT_EQ(processes(loose), 2U) << "what is below is in it, too";
   inside.tell(96);
   EXPECT_TRUE(event(tight, PG_EVENT_STEP));
@@ -193,7 +203,8 @@ TEST_F(AgentCgroups, MembersMoveInAndOut) {
   Peer one(grow);
   Peer two(grow);
   guarded.add(one.pid());
-  const std::uint64_t id = attach_cgroup(cgroup_guard().memory(128 * kMiB), guarded.path());
+  const std::uint64_t limit = rss(one.pid()) + rss(two.pid()) + 128 * kMiB;
+  const std::uint64_t id = attach_cgroup(cgroup_guard().memory(limit), guarded.path());
   EXPECT_EQ(processes(id), 1U);
   one.ask(60);
   other.add(one.pid());
@@ -232,10 +243,11 @@ TEST_F(AgentCgroups, ARemovedCgroupReleasesItsGuard) {
 
 TEST_F(AgentCgroups, AnEmptyOneIsArmedAndGuardsWhoComesLater) {
   TestCgroup cgroup;
-  const std::uint64_t id = attach_cgroup(cgroup_guard().memory(64 * kMiB), cgroup.path());
+  Peer late(grow);
+  const std::uint64_t limit = rss(late.pid()) + 64 * kMiB;
+  const std::uint64_t id = attach_cgroup(cgroup_guard().memory(limit), cgroup.path());
   EXPECT_EQ(processes(id), 0U);
   ASSERT_EQ(list().size(), 1U);
-  Peer late(grow);
   cgroup.add(late.pid());
   EXPECT_EQ(processes(id), 1U);
   late.tell(96);
@@ -245,10 +257,11 @@ TEST_F(AgentCgroups, AnEmptyOneIsArmedAndGuardsWhoComesLater) {
 
 TEST_F(AgentCgroups, SurvivesTheAgent) {
   Container container;
+  const std::uint64_t limit = container.rss() + 120 * kMiB;
   const std::uint64_t id =
-      attach_cgroup(cgroup_guard().memory(128 * kMiB).ladder(kLadder), container.cgroup.path());
+      attach_cgroup(cgroup_guard().memory(limit).ladder(kLadder), container.cgroup.path());
   kill_agent();
-  container.grow_to_90();
+  container.grow_by_90();
   start_agent();
   EXPECT_GE(show(id)->row.memory_bytes, 90 * kMiB) << "what happened meanwhile is known";
   container.stubborn.tell(130);

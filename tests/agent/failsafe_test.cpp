@@ -10,7 +10,6 @@
 #include "sys/cgroup.h"
 #include "sys/files.h"
 #include "sys/pidfd.h"
-#include "sys/procfs.h"
 #include "tests/agent/agent_under_test.h"
 #include "tests/agent/ends.h"
 #include "tests/agent/victims.h"
@@ -22,7 +21,6 @@ constexpr core::Ns kMs = core::kMillisecond;
 
 class AgentFailsafe : public AgentTest {
  protected:
-  static std::uint64_t rss(pid_t pid) { return sys::ProcRoot().rss_bytes(pid).value(); }
   static Wanted failsafe(Wanted wanted) { return wanted.flags(proto::kFailsafe); }
 
   // With an agent again: the kernel's step is told as the last one, and was not repeated.

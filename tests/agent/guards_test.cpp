@@ -83,7 +83,8 @@ TEST_F(AgentGuards, ManyGuardsShareAWatch) {
   Sleeper target;
   std::vector<std::uint64_t> ids;
   for (int i = 0; i < 40; ++i) {
-    ids.push_back(attach(process_guard().timeout(3600s).memory((64 + i) << 20), target.pid()));
+    const std::uint64_t limit = rss(target.pid()) + ((64 + i) << 20);
+    ids.push_back(attach(process_guard().timeout(3600s).memory(limit), target.pid()));
   }
   EXPECT_EQ(list().size(), 40U);
   const std::uint64_t first =

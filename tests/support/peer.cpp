@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,6 +37,17 @@ constexpr int kScriptFailed = 99;
 void make_pipe(sys::Fd& read_end, sys::Fd& write_end) {
   std::array<int, 2> fds{};
   if (::pipe2(fds.data(), O_CLOEXEC) != 0) {
+    std::abort();
+  }
+  read_end.reset(fds[0]);
+  write_end.reset(fds[1]);
+}
+
+// Where a write to a peer that has died fails and does not end the test binary, as one to a pipe
+// would.
+void make_line(sys::Fd& read_end, sys::Fd& write_end) {
+  std::array<int, 2> fds{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) {
     std::abort();
   }
   read_end.reset(fds[0]);
@@ -73,7 +85,7 @@ std::int64_t Script::hear() const {
 Peer::Peer(const std::function<void(Script&)>& script) {
   sys::Fd script_in;
   sys::Fd script_out;
-  make_pipe(script_in, to_);
+  make_line(script_in, to_);
   make_pipe(from_, script_out);
   const pid_t test = ::getpid();
   pid_ = ::fork();
@@ -127,7 +139,7 @@ Peer::~Peer() {
 }
 
 void Peer::tell(std::int64_t word) {
-  if (::write(to_.get(), &word, sizeof(word)) != sizeof(word)) {
+  if (::send(to_.get(), &word, sizeof(word), MSG_NOSIGNAL) != sizeof(word)) {
     ADD_FAILURE() << "telling the peer: it is gone";
   }
 }
