@@ -28,7 +28,8 @@ struct Used {
 Used used_by(pid_t pid) {
   Used used;
   const sys::ProcRoot proc;
-  for (const pid_t tid : proc.threads(pid).value()) {
+  const std::vector<pid_t> tids = proc.threads(pid).value();
+  for (const pid_t tid : tids) {
     const std::string task = "/proc/" + std::to_string(pid) + "/task/" + std::to_string(tid);
     std::ifstream status(task + "/status");
     for (std::string line; std::getline(status, line);) {

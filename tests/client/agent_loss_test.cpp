@@ -17,10 +17,6 @@
 namespace procguard::test {
 namespace {
 
-// The agent's threads come and go in the same process; under ThreadSanitizer each has megabytes.
-constexpr Bytes kLimit = 64_MiB;
-constexpr Bytes kMore = 160_MiB;
-
 class ClientAgentLoss : public AgentProgram {};
 
 // --- it dies and comes back ---------------------------------------------------------------------

@@ -14,6 +14,11 @@
 
 namespace procguard::test {
 
+// A limit on growth, far above what a forked child grows by of itself (where it is instrumented,
+// the agent's threads alone have megabytes); and what is more.
+inline constexpr Bytes kLimit = 64_MiB;
+inline constexpr Bytes kMore = 160_MiB;
+
 inline std::string source() {
   return procguard_source();
 }

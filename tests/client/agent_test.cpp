@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <ostream>
 
 #include "tests/client/agent_program.h"
 #include "tests/support/processes.h"
@@ -21,17 +22,17 @@ TEST_F(ClientAgent, IsTheSource) {
           const SessionAgent agent(socket());
           REQUIRE_IN_CHILD(source() == "agent");  // it would be
           REQUIRE_IN_CHILD(agent.sessions() == 0);
-          const MemGuard guard = growth(8_MiB);
+          const MemGuard guard = growth(kLimit);
           const Block block = guard.enter();
           REQUIRE_IN_CHILD(source() == "agent");
           REQUIRE_IN_CHILD(agent.sessions() == 1);
-          Pages pages(16_MiB);
+          Pages pages(kMore);
           for (int spike = 0; spike < 2; ++spike) {
             REQUIRE_IN_CHILD(quiet_for(50ms));
             pages.touch();
             const Trip trip = wait_for<MemoryLimitExceeded>();
             REQUIRE_IN_CHILD(trip.guard == guard.id() && trip.step == 0);
-            REQUIRE_IN_CHILD(trip.observed > (8U << 20U) && trip.observed < (64U << 20U));
+            REQUIRE_IN_CHILD(trip.observed > kLimit.count && trip.observed < 4 * kLimit.count);
             pages.give_back();
           }
           REQUIRE_IN_CHILD(source() == "agent");
@@ -46,17 +47,17 @@ TEST_F(ClientAgent, ALevelItTellsIsACrossing) {
   in_program([this] {
     SessionAgent agent(socket());
     agent.look_away(true);
-    const MemGuard guard = growth(8_MiB);
+    const MemGuard guard = growth(kLimit);
     const Block block = guard.enter();
-    REQUIRE_IN_CHILD(wait_until([&] { return agent.threshold(0) > (8U << 20U); }));
+    REQUIRE_IN_CHILD(wait_until([&] { return agent.threshold(0) > kLimit.count; }));
     REQUIRE_IN_CHILD(agent.threshold(1) == 0);
-    Pages pages(16_MiB);
+    Pages pages(kMore);
     pages.touch();
     REQUIRE_IN_CHILD(quiet_for(300ms));
     agent.tell_level();
     REQUIRE_IN_CHILD(wait_for<MemoryLimitExceeded>().guard == guard.id());
     // One that it is over already is put in force on the other side.
-    REQUIRE_IN_CHILD(wait_until([&] { return agent.threshold(1) > (8U << 20U); }));
+    REQUIRE_IN_CHILD(wait_until([&] { return agent.threshold(1) > kLimit.count; }));
   });
 }
 
@@ -65,7 +66,7 @@ TEST_F(ClientAgent, ALevelThatIsNotTrue) {
   in_program([this] {
     SessionAgent agent(socket());
     agent.look_away(true);
-    const Block block = growth(8_MiB).enter();
+    const Block block = growth(kLimit).enter();
     for (int i = 0; i < 20; ++i) {
       agent.tell_level();
       REQUIRE_IN_CHILD(quiet_for(10ms));
@@ -77,16 +78,16 @@ TEST_F(ClientAgent, ALevelThatIsNotTrue) {
 TEST_F(ClientAgent, NestedLimits) {
   in_program([this] {
     const SessionAgent agent(socket());
-    const MemGuard outer = growth(24_MiB);
-    const MemGuard inner = growth(8_MiB);
+    const MemGuard outer = growth(192_MiB);
+    const MemGuard inner = growth(kLimit);
     const Block outer_block = outer.enter();
     const Block inner_block = inner.enter();
-    Pages pages(32_MiB);
+    Pages pages(256_MiB);
     std::size_t touched = 0;
     for (const MemGuard* next : {&inner, &outer}) {
       REQUIRE_IN_CHILD(quiet_for(50ms));
-      pages.touch(touched, touched + (15U << 20U));
-      touched += 15U << 20U;
+      pages.touch(touched, touched + (120U << 20U));
+      touched += 120U << 20U;
       REQUIRE_IN_CHILD(wait_for<MemoryLimitExceeded>().guard == next->id());
     }
     REQUIRE_IN_CHILD(source() == "agent");
@@ -115,10 +116,10 @@ TEST_F(ClientAgent, ForcedAndNotThere) {
 TEST_F(ClientAgent, NotThere) {
   in_program([] {
     REQUIRE_IN_CHILD(source() != "agent");
-    const MemGuard guard = growth(8_MiB);
+    const MemGuard guard = growth(kLimit);
     const Block block = guard.enter();
     REQUIRE_IN_CHILD(source() != "agent");
-    Pages pages(16_MiB);
+    Pages pages(kMore);
     pages.touch();
     REQUIRE_IN_CHILD(wait_for<MemoryLimitExceeded>().guard == guard.id());
   });
@@ -138,7 +139,7 @@ TEST_F(ClientAgent, NorByWhoWantsAnotherSource) {
   in_program(
       [this] {
         const SessionAgent agent(socket());
-        const Block block = growth(8_MiB).enter();
+        const Block block = growth(kLimit).enter();
         REQUIRE_IN_CHILD(source() == "procfs");
         REQUIRE_IN_CHILD(agent.sessions() == 0);
       },
@@ -152,12 +153,16 @@ struct Hostile {
   Manner manner;
 };
 
+void PrintTo(const Hostile& row, std::ostream* os) {
+  *os << row.name;
+}
+
 class ClientHostileAgent : public ClientAgent, public ::testing::WithParamInterface<Hostile> {};
 
 TEST_P(ClientHostileAgent, IsDoneWithout) {
   in_program([this] {
     const SessionAgent agent(socket(), GetParam().manner);
-    const MemGuard guard = growth(8_MiB);
+    const MemGuard guard = growth(kLimit);
     const TimeGuard time = exceptions_after(200ms);
     const Block block = guard.enter();
     {
@@ -165,7 +170,7 @@ TEST_P(ClientHostileAgent, IsDoneWithout) {
       REQUIRE_IN_CHILD(wait_for<ExecutionTimeout>().guard == time.id());
     }
     REQUIRE_IN_CHILD(wait_until([] { return source() != "agent"; }));
-    Pages pages(16_MiB);
+    Pages pages(kMore);
     pages.touch();
     REQUIRE_IN_CHILD(wait_for<MemoryLimitExceeded>().guard == guard.id());
     REQUIRE_IN_CHILD(!agent.bad_page());
@@ -196,14 +201,14 @@ INSTANTIATE_TEST_SUITE_P(Each, ClientHostileAgent,
 TEST_F(ClientAgent, AbsurdNumbers) {
   in_program([this] {
     const SessionAgent agent(socket(), Manner::kAbsurdNumbers);
-    const MemGuard guard = growth(8_MiB, 20ms);
+    const MemGuard guard = growth(kLimit, 20ms);
     const Block block = guard.enter();
     REQUIRE_IN_CHILD(quiet_for(100ms));
-    Pages pages(16_MiB);
+    Pages pages(kMore);
     pages.touch();
     const Trip trip = wait_for<MemoryLimitExceeded>();
     REQUIRE_IN_CHILD(trip.guard == guard.id());
-    REQUIRE_IN_CHILD(trip.observed < (64U << 20U));
+    REQUIRE_IN_CHILD(trip.observed < 4 * kLimit.count);
     REQUIRE_IN_CHILD(source() == "agent");
   });
 }

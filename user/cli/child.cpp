@@ -159,7 +159,7 @@ Result<Child> Child::spawn(const ChildSpec& spec) {
 
 Result<void> Child::let_go(std::string_view later) {
   Go go;
-  std::memcpy(go.later, later.data(), std::min(later.size(), kMaxLater));
+  later.copy(go.later, kMaxLater);
   // EPIPE: it was killed while it was held; its status will tell.
   if (::write(gate_.get(), &go, sizeof(go)) != sizeof(go) && errno != EPIPE) {
     return Error::system("letting the command go", errno);

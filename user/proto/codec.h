@@ -92,7 +92,7 @@ std::optional<Message> decode(std::span<const std::byte> record);
 template <std::size_t Size>
 void put_text(char (&field)[Size], std::string_view text) {
   std::memset(field, 0, Size);
-  std::memcpy(field, text.data(), text.size() < Size ? text.size() : Size - 1);
+  text.copy(field, Size - 1);
 }
 
 template <std::size_t Size>
