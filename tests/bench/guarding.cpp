@@ -36,6 +36,7 @@ class UserSpaceSteps final : public engine::Source {
   void acknowledge(engine::WatchId w, int slot, const engine::ThresholdState& seen) override {
     source_.acknowledge(w, slot, seen);
   }
+  Result<void> read_memory(engine::WatchId w) override { return source_.read_memory(w); }
   void set_failsafe(engine::WatchId w, const engine::Failsafe& wanted) override {
     source_.set_failsafe(w, wanted);
   }

@@ -34,6 +34,7 @@ class FakeSource final : public engine::Source {
     engine::Usage usage;
     bool doomed = false;
     bool released = false;
+    std::uint64_t unseen_bytes = 0;  // grown while nobody looked
   };
 
   // --- what the test says ---
@@ -108,12 +109,22 @@ class FakeSource final : public engine::Source {
       engine::ThresholdState& state = at(watch).levels.memory[slot];
       const std::uint64_t before = std::exchange(state.limit, thresholds.memory[slot].bytes);
       changed_[slot] = before != state.limit;
+      if (changed_[slot]) {
+        state.over_since_ns = 0;
+      }
     }
+    const std::set<engine::WatchId> told = unread_;
     compare(watch);
+    unread_ = told;  // the kernel tells of no crossing that user space has found
     for (int slot = 0; slot < 2; ++slot) {
       engine::ThresholdState& state = at(watch).levels.memory[slot];
       state.set_over_since_ns = changed_[slot] ? state.over_since_ns : state.set_over_since_ns;
     }
+    return {};
+  }
+  Result<void> read_memory(engine::WatchId watch) override {
+    journal_.push_back("read_memory");
+    at(watch).levels.memory_bytes += std::exchange(at(watch).unseen_bytes, 0);
     return {};
   }
   void acknowledge(engine::WatchId watch, int slot, const engine::ThresholdState& seen) override {
@@ -155,6 +166,7 @@ class FakeSource final : public engine::Source {
     journal_.push_back("doom");
     at(watch).doomed = true;
   }
+  void end_doom(engine::WatchId watch) override { at(watch).doomed = false; }
   Result<engine::Usage> usage(engine::WatchId watch) override { return at(watch).usage; }
   core::Ns exec_time(engine::WatchId, pid_t) override { return 0; }
   void release(engine::WatchId watch) override {

@@ -58,5 +58,36 @@ TEST_F(ControllerAdopt, TellsTheFailsafeOfTheNearestGuardAlone) {
   EXPECT_EQ(next_.find(guard_)->limit[PG_MEMORY].phase, unsigned{PG_LIMIT_WAITING});
 }
 
+// Whoever is in the cgroup by then would have it at the next gap.
+TEST_F(ControllerAdopt, LeavesNoFailsafeThatHasActed) {
+  auto made = spec("KILL");
+  made.flags = PG_GUARD_FAILSAFE;
+  made.timeout_ns = 10 * core::kSecond;
+  arm_and_start(made);
+  ASSERT_NE(source_.at(watch_).failsafe, engine::Failsafe{});
+  clock_.advance(20 * core::kSecond);
+  source_.at(watch_).levels.failsafe_acted_ns = clock_.now() - core::kSecond;
+  source_.at(watch_).levels.failsafe_resource = PG_TIMEOUT;
+  adopt();
+  EXPECT_EQ(next_.find(guard_)->limit[PG_TIMEOUT].phase, unsigned{PG_LIMIT_DONE});
+  EXPECT_EQ(source_.at(watch_).failsafe, engine::Failsafe{});
+}
+
+TEST_F(ControllerAdopt, AFailsafeByTheClockCanHaveBeenThatOfCpuTime) {
+  auto made = spec("INT:10s,KILL");
+  made.flags = PG_GUARD_FAILSAFE;
+  made.cpu_ns = core::kSecond;
+  arm_and_start(made);
+  source_.set_cpu(watch_, core::kSecond + 1);
+  controller_.on_source();
+  ASSERT_EQ(state().limit[PG_CPU].next_step, 1U);
+  clock_.advance(10 * core::kSecond);
+  source_.at(watch_).levels.failsafe_acted_ns = clock_.now();
+  source_.at(watch_).levels.failsafe_resource = PG_TIMEOUT;
+  adopt();
+  EXPECT_EQ(sink_.told.back().event.resource, static_cast<unsigned>(PG_CPU));
+  EXPECT_EQ(next_.find(guard_)->limit[PG_CPU].phase, unsigned{PG_LIMIT_DONE});
+}
+
 }  // namespace
 }  // namespace procguard::test

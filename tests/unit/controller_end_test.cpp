@@ -164,6 +164,25 @@ TEST_F(ControllerEndTest, ACgroupIsSweptToo) {
   EXPECT_FALSE(controller_.busy());
 }
 
+// One has become root by sudo, and lives; the cgroup's later processes are not to die for it.
+TEST_F(ControllerEndTest, ACgroupWhereSomebodyIsRefusedIsNotDoomedForGood) {
+  auto made = spec("KILL");
+  made.timeout_ns = core::kSecond;
+  arm_and_start(made, PG_SCOPE_CGROUP);
+  source_.add_member(watch_, kPid);
+  source_.add_member(watch_, kPid + 1);
+  signaler_.cgroup_error = EPERM;
+  signaler_.errors[kPid] = EPERM;
+  clock_.advance(core::kSecond);
+  controller_.on_time();
+  EXPECT_TRUE(source_.at(watch_).doomed);
+  source_.remove_member(watch_, kPid + 1);
+  source_.at(watch_).levels.empty = false;
+  run_for(1000);
+  EXPECT_FALSE(controller_.busy());
+  EXPECT_FALSE(source_.at(watch_).doomed);
+}
+
 TEST_F(ControllerEndTest, AListThatCannotBeMadeEndsTheSweepInTheEnd) {
   for (int error : {ENOENT, EIO}) {
     arm_and_start(timed("KILL"));

@@ -47,6 +47,12 @@ TEST(GuardPause, TheTimeoutsClockStandsStill) {
         {1100, Resume{}}},
        1200,
        "timeout/0@1200"},
+      {"nor does the pause count where it takes a ladder back",
+       {{310, Pause{}},
+        {5000, SetLimit{.resource = PG_TIMEOUT, .limit = 600 * kMillisecond}},
+        {9000, Resume{}}},
+       9290,
+       "timeout/0@300 timeout/0@9290"},
   };
   for (const Row& row : rows) {
     GuardDriver driver(spec());

@@ -113,6 +113,9 @@ TEST(GuardCpu, Table) {
       {"a higher limit after step 0 takes the ladder back",
        {{600, cpu(500, 600)}, {700, SetLimit{PG_CPU, kSecond}}, {2000, cpu(1000, 2000)}},
        "cpu/0@600 cpu/0@2000 cpu/1@3000 cpu/2@4000"},
+      {"a higher limit that is used up, too, does not",
+       {{600, cpu(500, 600)}, {700, cpu(5000)}, {800, SetLimit{PG_CPU, kSecond}}},
+       "cpu/0@600 cpu/1@1600 cpu/2@2600"},
       {"target gone", {{600, cpu(500, 600)}, {700, TargetGone{}}}, "cpu/0@600"},
   };
   for (const auto& row : rows) {

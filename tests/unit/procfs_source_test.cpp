@@ -113,7 +113,20 @@ TEST_F(ProcfsSourceTest, AlreadyOverWhenSetIsACrossingNow) {
   EXPECT_EQ(levels(id).memory[0].over_since_ns, clock_.now());
   set_memory(id, 0);
   EXPECT_EQ(levels(id).memory[0].over_since_ns, 0U);
+  EXPECT_EQ(source_->drain(), std::vector<WatchId>{id});
   EXPECT_EQ(source_->next_check(clock_.now()), core::kNever);
+}
+
+// Whoever asks for levels may do so for a report: the crossing is told all the same.
+TEST_F(ProcfsSourceTest, ACrossingThatALookHasFoundIsToldToo) {
+  const WatchId id = watch(PG_SCOPE_PROCESS);
+  set_memory(id, 60 * kMiB);
+  static_cast<void>(source_->drain());
+  set_rss(70 * kMiB);
+  EXPECT_NE(levels(id).memory[0].over_since_ns, 0U);
+  EXPECT_LE(source_->next_check(clock_.now()), clock_.now());
+  EXPECT_EQ(source_->drain(), std::vector<WatchId>{id});
+  EXPECT_EQ(source_->drain(), std::vector<WatchId>{});
 }
 
 TEST_F(ProcfsSourceTest, BothMemoryThresholdsAndCpuAreKeptApart) {

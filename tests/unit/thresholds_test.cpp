@@ -128,12 +128,51 @@ TEST(Thresholds, FailsafeIsThatOfTheNearest) {
   add_failsafe(guard_of(1, 10 * core::kSecond, 100, 7, 0), failsafe);
   EXPECT_EQ(failsafe, Failsafe{}) << "nobody asked for it";
   add_failsafe(guard_of(2, 10 * core::kSecond, 200, 0, PG_GUARD_FAILSAFE), failsafe);
-  add_failsafe(guard_of(3, 5 * core::kSecond, 300, 9, PG_GUARD_FAILSAFE, "TERM"), failsafe);
+  add_failsafe(guard_of(3, 5 * core::kSecond, 300, 9, PG_GUARD_FAILSAFE, "KILL"), failsafe);
   EXPECT_EQ(failsafe.memory_bytes, 200U);
   EXPECT_EQ(failsafe.memory_signal, static_cast<std::uint32_t>(SIGKILL));
   EXPECT_EQ(failsafe.due_ns, 6 * core::kSecond) << "of guard 3, whose only step is the last";
-  EXPECT_EQ(failsafe.due_signal, static_cast<std::uint32_t>(SIGTERM));
+  EXPECT_EQ(failsafe.due_signal, static_cast<std::uint32_t>(SIGKILL));
   EXPECT_EQ(failsafe.cpu_ns, 9U);
+}
+
+// A signal that may be ignored would be the watch's last one.
+TEST(Thresholds, AFailsafesSigkillGoesFirst) {
+  for (const bool near_first : {true, false}) {
+    const pg_guard near = guard_of(1, 5 * core::kSecond, 100, 7, PG_GUARD_FAILSAFE, "TERM");
+    const pg_guard kill = guard_of(2, 10 * core::kSecond, 200, 9, PG_GUARD_FAILSAFE, "KILL");
+    Failsafe failsafe;
+    add_failsafe(near_first ? near : kill, failsafe);
+    add_failsafe(near_first ? kill : near, failsafe);
+    EXPECT_EQ(failsafe.memory_bytes, 200U);
+    EXPECT_EQ(failsafe.cpu_ns, 9U);
+    EXPECT_EQ(failsafe.due_ns, 11 * core::kSecond);
+    EXPECT_EQ(failsafe.due_signal, static_cast<std::uint32_t>(SIGKILL));
+  }
+}
+
+TEST(Thresholds, AFailsafeWaitsForALadderThatHasBegun) {
+  pg_guard guard = guard_of(1, 0, 100, 0, PG_GUARD_FAILSAFE, "INT:10s,TERM:5s,KILL");
+  Failsafe failsafe;
+  add_failsafe(guard, failsafe);
+  EXPECT_EQ(failsafe.memory_grace_ns, 0U) << "at the crossing";
+  core::step(guard,
+             core::Level{.resource = PG_MEMORY, .value = 200, .over_since_ns = 2 * core::kSecond},
+             2 * core::kSecond);
+  core::step(guard, core::StepResult{.result = PG_RESULT_SENT}, 2 * core::kSecond);
+  failsafe = {};
+  add_failsafe(guard, failsafe);
+  EXPECT_EQ(failsafe.memory_grace_ns, 15 * core::kSecond);
+
+  pg_guard spent = guard_of(2, 0, 0, 100, PG_GUARD_FAILSAFE, "INT:10s,KILL");
+  core::step(spent, core::Level{.resource = PG_CPU, .value = 100, .over_since_ns = core::kSecond},
+             core::kSecond);
+  core::step(spent, core::StepResult{.result = PG_RESULT_SENT}, core::kSecond);
+  failsafe = {};
+  add_failsafe(spent, failsafe);
+  EXPECT_EQ(failsafe.cpu_ns, 0U);
+  EXPECT_EQ(failsafe.due_ns, 11 * core::kSecond);
+  EXPECT_EQ(timed_step_due(spent, PG_CPU), 11 * core::kSecond);
 }
 
 }  // namespace

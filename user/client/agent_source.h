@@ -36,6 +36,7 @@ class AgentSource final : public engine::Source {
   Result<void> set_thresholds(engine::WatchId watch, const engine::Thresholds& thresholds) override;
   Result<engine::Levels> levels(engine::WatchId watch) override;
   void acknowledge(engine::WatchId, int, const engine::ThresholdState&) override {}
+  Result<void> read_memory(engine::WatchId) override { return {}; }  // it always is
   void set_failsafe(engine::WatchId, const engine::Failsafe&) override {}
   void acknowledge_failsafe(engine::WatchId) override {}
   void take_over(engine::WatchId) override {}

@@ -69,8 +69,8 @@ void Machine::on(const Level& level) {
   }
   if (limit.phase == PG_LIMIT_WAITING && over_since != 0) {
     go_over(r, over_since, observed);
-  } else if (limit.phase == PG_LIMIT_OVER) {
-    limit.observed = observed;
+  } else if (limit.phase == PG_LIMIT_OVER || r == PG_CPU) {
+    limit.observed = observed;  // of CPU time also on the ladder: a new limit is compared with it
   }
   take_due();
 }
@@ -130,6 +130,7 @@ void Machine::on(const SetLimit& set) {
   limit.limit = set.limit;
   if (added) {
     limit.phase = PG_LIMIT_WAITING;
+    limit.base = r == PG_MEMORY_GROWTH ? set.level : limit.base;  // it grows from here
   }
   if (armed()) {
     emit(make_event(guard_, PG_EVENT_CHANGED, r, now_));
@@ -137,11 +138,13 @@ void Machine::on(const SetLimit& set) {
   if (!armed() || !can_step(limit)) {
     return;
   }
-  // Memory: the level that follows says what the new limit means. Time is known here.
+  // Memory: the level that follows says what the new limit means. Time is known here; while the
+  // guard is paused it stands.
+  const Ns now = guard_.paused_ns != 0 ? guard_.paused_ns : now_;
   if (added || (r == PG_TIMEOUT && limit.phase == PG_LIMIT_WAITING)) {
     to_foot(r);
-  } else if (r == PG_TIMEOUT && saturating_add(limit.base, limit.limit) > now_) {
-    go_under(r, saturating_sub(now_, limit.base));
+  } else if (r == PG_TIMEOUT && saturating_add(limit.base, limit.limit) > now) {
+    go_under(r, saturating_sub(now, limit.base));
   } else if (r == PG_CPU && limit.phase != PG_LIMIT_WAITING && limit.observed < limit.limit) {
     go_under(r, limit.observed);
   }

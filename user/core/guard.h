@@ -91,6 +91,7 @@ struct Release {};
 struct SetLimit {
   pg_resource resource;
   std::uint64_t limit;
+  std::uint64_t level = 0;  // of now: a growth limit that is added counts from it
 };
 // A paused guard takes no step, and its clocks stand still: on resuming, what passed and what CPU
 // was used meanwhile is not counted, waits go on where they were, and a level over its limit is a

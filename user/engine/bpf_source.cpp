@@ -35,18 +35,23 @@ ThresholdState state_of(const pg_threshold& threshold) {
   return state;
 }
 
-// Puts a limit in force; the level is compared by the caller.
-void put(pg_threshold& threshold, std::uint64_t limit, std::uint32_t signal) {
-  store(threshold.signal, static_cast<__u32>(signal));
-  store(threshold.limit, static_cast<__u64>(limit));
-}
-
-// Compares the level with a limit that may have been put in force just now.
-void compare(pg_threshold& threshold, const __s64& level, core::Ns now, bool changed) {
+// Puts a limit in force and compares the level with it; the kernel may do the same at the same
+// time. Being over another limit has nothing to do with this one: with that it ends. The signal
+// comes last, for crossings of this limit only.
+void put(pg_threshold& threshold, std::uint64_t limit, std::uint32_t signal, const __s64& level,
+         core::Ns now) {
+  const bool changed = threshold.limit != limit;
+  if (changed) {
+    store(threshold.signal, __u32{0});
+    store(threshold.limit, __u64{0});
+    pg_threshold_update(&threshold, &level, now);
+    store(threshold.limit, static_cast<__u64>(limit));
+  }
   pg_threshold_update(&threshold, &level, now);
   if (changed) {
     threshold.set_over_since_ns = load(threshold.over_since_ns);
   }
+  store(threshold.signal, static_cast<__u32>(signal));
 }
 
 pg_enrol enrol_request(WatchId watch, const Target& target) {
@@ -211,30 +216,33 @@ Result<void> BpfSource::set_thresholds(WatchId id, const Thresholds& thresholds)
   if (watch == nullptr) {
     return Error("setting thresholds: no such watch", ENOENT);
   }
-  const bool memory = thresholds.memory[0].bytes != 0 || thresholds.memory[1].bytes != 0;
-  if (memory && !memory_read_.contains(id)) {
-    if (auto attached = programs_->attach(Group::kMemory); !attached) {
-      return attached;
+  if (thresholds.memory[0].bytes != 0 || thresholds.memory[1].bytes != 0) {
+    if (auto read = read_memory(id); !read) {
+      return read;
     }
-    // What the members grew to before anybody looked. From now on their sums are kept.
-    const Target& target = targets_[id];
-    if (auto enrolled = programs_->enrol(enrol_request(id, target), only_of(target)); !enrolled) {
-      return enrolled;
-    }
-    memory_read_.insert(id);
   }
-  bool changed[2];
+  const core::Ns now = clock_.now();
   for (int i = 0; i < 2; i++) {
-    changed[i] = watch->memory[i].limit != thresholds.memory[i].bytes;
-    put(watch->memory[i], thresholds.memory[i].bytes, thresholds.memory[i].kernel_signal);
+    const Thresholds::Memory& wanted = thresholds.memory[i];
+    put(watch->memory[i], wanted.bytes, wanted.kernel_signal, watch->memory_bytes, now);
   }
-  const bool cpu_changed = watch->cpu.limit != thresholds.cpu_ns;
-  put(watch->cpu, thresholds.cpu_ns, 0);
-  // In force; now the levels as they are. The kernel may do the same at the same time.
-  core::Ns now = clock_.now();
-  compare(watch->memory[0], watch->memory_bytes, now, changed[0]);
-  compare(watch->memory[1], watch->memory_bytes, now, changed[1]);
-  compare(watch->cpu, watch->cpu_ns, now, cpu_changed);
+  put(watch->cpu, thresholds.cpu_ns, 0, watch->cpu_ns, now);
+  return {};
+}
+
+Result<void> BpfSource::read_memory(WatchId id) {
+  if (memory_read_.contains(id)) {
+    return {};
+  }
+  if (auto attached = programs_->attach(Group::kMemory); !attached) {
+    return attached;
+  }
+  // What the members grew to before anybody looked. From now on their sums are kept.
+  const Target& target = targets_[id];
+  if (auto enrolled = programs_->enrol(enrol_request(id, target), only_of(target)); !enrolled) {
+    return enrolled;
+  }
+  memory_read_.insert(id);
   return {};
 }
 
@@ -254,8 +262,8 @@ void BpfSource::set_failsafe(WatchId id, const Failsafe& wanted) {
   failsafe.memory_grace_ns = wanted.memory_grace_ns;
   failsafe.due_signal = wanted.due_signal;
   failsafe.cpu_signal = wanted.cpu_signal;
-  put(failsafe.memory, wanted.memory_bytes, wanted.memory_signal);
-  pg_threshold_update(&failsafe.memory, &watch->memory_bytes, clock_.now());
+  put(failsafe.memory, wanted.memory_bytes, wanted.memory_signal, watch->memory_bytes,
+      clock_.now());
   store(failsafe.cpu_ns, static_cast<__u64>(wanted.cpu_ns));
   store(failsafe.due_ns, static_cast<__u64>(wanted.due_ns));
   if (wanted != Failsafe{}) {
@@ -307,7 +315,7 @@ Result<void> BpfSource::adopt(WatchId id, const Target& target) {
   if ((load(watch->flags) & PG_WATCH_DOOMED) != 0) {
     doom(id);
   }
-  if (programs_->attached(Group::kMemory)) {
+  if (watch->memory[0].limit != 0 || watch->memory[1].limit != 0) {
     memory_read_.insert(id);
   }
   return {};

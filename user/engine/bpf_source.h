@@ -55,6 +55,7 @@ class BpfSource final : public Source {
   Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) override;
   Result<Levels> levels(WatchId watch) override;
   void acknowledge(WatchId watch, int slot, const ThresholdState& seen) override;
+  Result<void> read_memory(WatchId watch) override;
   void set_failsafe(WatchId watch, const Failsafe& failsafe) override;
   void acknowledge_failsafe(WatchId watch) override;
   // Where the kernel keeps Levels::memory_bytes of this watch, to be loaded atomically by any

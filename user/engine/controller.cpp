@@ -108,6 +108,9 @@ Result<void> Controller::start(std::uint64_t guard, core::Ns at_ns) {
   }
   const core::Ns now = clock_.now();
   const core::Ns at = at_ns == 0 ? now : std::min(at_ns, now);
+  if (auto read = read_memory(*watch, started->state); !read) {
+    return read;
+  }
   auto levels = source_.levels(watch->id);
   if (!levels && has_levels(started->state)) {
     return levels.error();
@@ -119,19 +122,24 @@ Result<void> Controller::start(std::uint64_t guard, core::Ns at_ns) {
   const pg_guard before = started->state;
   const core::Actions actions = core::step(started->state, input, at);
   if (has_levels(started->state)) {
-    const Thresholds wanted =
-        choose(demand_of(*watch), levels ? levels->memory_bytes : 0, watch->in_force);
-    if (auto set = source_.set_thresholds(watch->id, wanted); !set) {
+    const Thresholds wanted = wanted_of(*watch, levels ? levels->memory_bytes : 0);
+    if (auto set = put_in_force(*watch, wanted); !set) {
       started->state = before;
       return set;
     }
-    watch->in_force = wanted;
   }
+  started->counts_from = now;
   for (const core::Action& action : actions) {
     emit(*started, std::get<core::Emit>(action).event, nullptr);  // Start takes no step
   }
   drive(*started);
   return {};
+}
+
+// Whoever was watched without a memory limit so far may have grown unseen.
+Result<void> Controller::read_memory(const Watch& watch, const pg_guard& guard) {
+  const bool limited = in_force(guard.limit[PG_MEMORY]) || in_force(guard.limit[PG_MEMORY_GROWTH]);
+  return limited ? source_.read_memory(watch.id) : Result<void>{};
 }
 
 Result<void> Controller::adopt(const pg_guard& state, const Target& target) {
@@ -175,6 +183,8 @@ void Controller::resume_all() {
     for (const std::uint64_t guard : guards) {
       feed(*entry(guard), core::Adopt{}, clock_.now());
     }
+    // Not of a guard that has had its last step meanwhile: it would be taken again at the next gap.
+    put_failsafe(watch->second, failsafe_of(watch->second));
     drive_watch(watch->second);
     go_on_sweeping(watch->second);
   }
@@ -198,24 +208,38 @@ Result<void> Controller::set_limit(std::uint64_t guard, pg_resource resource, st
     return unknown_guard(guard);
   }
   // Asked of the source before the guard changes: a limit that cannot be compared is refused.
+  core::SetLimit input{.resource = resource, .limit = limit};
   if (resource != PG_TIMEOUT) {
-    pg_guard wanted = found->state;
-    core::step(wanted, core::SetLimit{.resource = resource, .limit = limit}, clock_.now());
-    auto levels = source_.levels(watch->id);
-    if (!levels) {
-      return levels.error();
-    }
-    std::swap(wanted, found->state);
-    const Thresholds thresholds = choose(demand_of(*watch), levels->memory_bytes, watch->in_force);
-    std::swap(wanted, found->state);
-    if (auto set = source_.set_thresholds(watch->id, thresholds); !set) {
+    if (auto set = compare_with(*found, *watch, input); !set) {
       return set;
     }
-    watch->in_force = thresholds;
   }
-  feed(*found, core::SetLimit{.resource = resource, .limit = limit}, clock_.now());
+  feed(*found, input, clock_.now());
+  found->counts_from = clock_.now();
   drive(*found);
   return {};
+}
+
+// Puts in force what a guard with this limit asks for, and completes the input with the level of
+// now.
+Result<void> Controller::compare_with(Entry& entry, Watch& watch, core::SetLimit& input) {
+  pg_guard wanted = entry.state;
+  core::step(wanted, input, clock_.now());
+  if (auto read = read_memory(watch, wanted); !read) {
+    return read;
+  }
+  Levels levels;
+  if (!read_levels(watch, levels)) {
+    return Error::system("reading the levels of guard g" + std::to_string(entry.state.id), ESRCH);
+  }
+  feed_levels(entry, watch, levels);  // by what it was until now
+  input.level = levels.memory_bytes;
+  wanted = entry.state;
+  core::step(wanted, input, clock_.now());
+  std::swap(wanted, entry.state);
+  const Thresholds thresholds = wanted_of(watch, levels.memory_bytes);
+  std::swap(wanted, entry.state);
+  return put_in_force(watch, thresholds);
 }
 
 void Controller::pause(std::uint64_t guard) {
@@ -230,6 +254,7 @@ void Controller::resume(std::uint64_t guard) {
   if (Entry* found = entry(guard)) {
     const auto now_used = levels(guard);
     feed(*found, core::Resume{.cpu_ns = now_used ? now_used->cpu_ns : 0}, clock_.now());
+    found->counts_from = clock_.now();
     if (Watch* watch = watch_of(*found)) {
       refresh_thresholds(*watch);  // in force first, then the levels
     }
@@ -290,6 +315,12 @@ void Controller::on_time() {
   if (source_.next_check(now) <= now) {
     on_source();
   }
+  const std::set<WatchId> again = std::exchange(look_again_, {});
+  for (const WatchId id : again) {
+    if (auto found = watches_.find(id); found != watches_.end()) {
+      drive_watch(found->second);
+    }
+  }
   while (!sweeps_.empty() && sweeps_.begin()->first <= now) {
     sweep(watches_.at(sweeps_.begin()->second));
   }
@@ -300,6 +331,9 @@ void Controller::on_time() {
 }
 
 core::Ns Controller::next_due() {
+  if (!look_again_.empty()) {
+    return clock_.now();
+  }
   core::Ns first = deadlines_.empty() ? core::kNever : deadlines_.begin()->first;
   if (!sweeps_.empty()) {
     first = std::min(first, sweeps_.begin()->first);

@@ -98,6 +98,7 @@ class Controller {
   struct Entry {
     pg_guard state{};
     core::Ns queued = core::kNever;  // its place in deadlines_
+    core::Ns counts_from = 0;        // crossings before this are not its own
     bool degraded = false;           // said once
     bool released = false;           // it counts for its watch no more
   };
@@ -112,16 +113,21 @@ class Controller {
   bool still_same(Watch& watch);
   void note_target(Entry& entry, const Watch& watch);
 
-  // --- controller_drive.cpp: levels into the machines, steps out of them
-  void feed(Entry& entry, const core::Input& input, core::Ns now);
-  void drive(Entry& entry);
-  void drive_watch(Watch& watch);
-  void tick(Entry& entry);
+  // --- controller_feed.cpp: levels into the machines
   bool read_levels(Watch& watch, Levels& levels);
   void feed_levels(Entry& entry, const Watch& watch, const Levels& levels);
   void feed_memory(Entry& entry, const Watch& watch, pg_resource resource, const Levels& levels);
   void feed_kernel_step(Watch& watch, int slot, const Levels& levels);
   void feed_failsafe(Watch& watch, const Levels& levels);
+  static core::Ns since_by_slot(const ThresholdState& state, core::Ns own, core::Ns counts_from);
+  static pg_resource timed_by(const pg_guard& guard, core::Ns due);
+  int kernels_slot(const Entry& entry, const Watch& watch, const core::TakeStep& step);
+
+  // --- controller_drive.cpp: steps out of them
+  void feed(Entry& entry, const core::Input& input, core::Ns now);
+  void drive(Entry& entry);
+  void drive_watch(Watch& watch);
+  void tick(Entry& entry);
   Outcome take(Entry& entry, const core::TakeStep& step);
   void sweep(Watch& watch);
   void schedule_sweep(Watch& watch, core::Ns at);
@@ -131,6 +137,12 @@ class Controller {
   void degrade(Entry& entry, int error);
   void degrade_all(Watch& watch, int error);
   Demand demand_of(const Watch& watch) const;
+  Thresholds wanted_of(const Watch& watch, std::uint64_t level) const;
+  Failsafe failsafe_of(const Watch& watch) const;
+  Result<void> put_in_force(Watch& watch, const Thresholds& wanted);
+  void put_failsafe(Watch& watch, const Failsafe& wanted);
+  Result<void> read_memory(const Watch& watch, const pg_guard& guard);
+  Result<void> compare_with(Entry& entry, Watch& watch, core::SetLimit& input);
   void refresh_thresholds(Watch& watch);
   void refresh_failsafe(Watch& watch);
   void refresh_for(const Entry& entry, Watch& watch);
@@ -148,6 +160,7 @@ class Controller {
   std::map<Key, WatchId> by_target_;
   std::set<std::pair<core::Ns, std::uint64_t>> deadlines_;  // (when, guard)
   std::set<std::pair<core::Ns, WatchId>> sweeps_;
+  std::set<WatchId> look_again_;  // their thresholds were changed
 };
 
 }  // namespace procguard::engine

@@ -21,21 +21,6 @@ bool is_merged_memory_step(const pg_event& event) {
          is_memory(event.resource);
 }
 
-// Which slot compares with this limit; -1: none at present.
-int slot_of(const Thresholds& in_force, const pg_limit& limit, int preferred) {
-  const std::uint64_t bytes = bound(limit);
-  for (const int slot : {preferred, 1 - preferred}) {
-    if (in_force.memory[slot].bytes == bytes) {
-      return slot;
-    }
-  }
-  return -1;
-}
-
-int preferred_slot(std::uint32_t resource) {
-  return resource == kMemorySlots[0] ? 0 : 1;
-}
-
 }  // namespace
 
 // What is known now goes into this guard's machine; every step of it that is due is taken.
@@ -76,141 +61,6 @@ void Controller::tick(Entry& entry) {
   for (core::Ns now = clock_.now(); core::next_due(entry.state) <= now; now = clock_.now()) {
     feed(entry, core::Tick{}, now);
   }
-}
-
-// What the kernel did comes before the news that nobody survived it.
-bool Controller::read_levels(Watch& watch, Levels& levels) {
-  auto read = source_.levels(watch.id);
-  if (!read) {
-    if (!means_gone(read.error())) {
-      degrade_all(watch, read.error().code());
-    }
-    return false;
-  }
-  levels = read.value();
-  if (levels.degraded) {
-    degrade_all(watch, 0);
-  }
-  if (levels.empty && watch.sweep_at == core::kNever) {
-    source_.end_doom(watch.id);
-  }
-  for (int slot = 0; slot < 2; ++slot) {
-    if (levels.memory[slot].kernel_acted) {
-      feed_kernel_step(watch, slot, levels);
-    }
-    source_.acknowledge(watch.id, slot, levels.memory[slot]);
-  }
-  if (levels.failsafe_acted_ns != 0) {
-    feed_failsafe(watch, levels);
-    source_.acknowledge_failsafe(watch.id);  // it may act again while no agent runs
-  }
-  return true;
-}
-
-// The kernel took the first step of whoever's limit is in force there.
-void Controller::feed_kernel_step(Watch& watch, int slot, const Levels& levels) {
-  const ThresholdState& state = levels.memory[slot];
-  const std::vector<std::uint64_t> guards = watch.guards;
-  for (const std::uint64_t id : guards) {
-    Entry& each = guards_.at(id);
-    for (const pg_resource resource : kMemorySlots) {
-      const pg_limit& limit = each.state.limit[resource];
-      if (!each.released && in_force(limit) && bound(limit) == state.limit &&
-          slot_of(watch.in_force, limit, preferred_slot(resource)) == slot &&
-          each.state.ladder[0].signal == watch.in_force.memory[slot].kernel_signal) {
-        feed(each,
-             core::KernelActed{.resource = resource,
-                               .pid = state.kernel_acted_pid,
-                               .at_ns = state.kernel_acted_ns,
-                               .value = levels.memory_bytes,
-                               .over_since_ns = state.over_since_ns},
-             clock_.now());
-        return;
-      }
-    }
-  }
-}
-
-// It acted for the nearest of the guards that had asked.
-void Controller::feed_failsafe(Watch& watch, const Levels& levels) {
-  const std::vector<std::uint64_t> guards = watch.guards;
-  Failsafe nearest;
-  for (const std::uint64_t id : guards) {
-    add_failsafe(guards_.at(id).state, nearest);
-  }
-  for (const std::uint64_t id : guards) {
-    Entry& each = guards_.at(id);
-    Failsafe own;
-    add_failsafe(each.state, own);
-    auto resource = static_cast<pg_resource>(levels.failsafe_resource);
-    const bool acted =
-        (resource == PG_MEMORY && own.memory_bytes != 0 &&
-         own.memory_bytes == nearest.memory_bytes && own.memory_signal == nearest.memory_signal) ||
-        (resource == PG_CPU && own.cpu_ns != 0 && own.cpu_ns == nearest.cpu_ns &&
-         own.cpu_signal == nearest.cpu_signal) ||
-        (resource == PG_TIMEOUT && own.due_ns != 0 && own.due_ns <= levels.failsafe_acted_ns &&
-         own.due_signal == nearest.due_signal);
-    if (!acted) {
-      continue;
-    }
-    if (resource == PG_MEMORY && !in_force(each.state.limit[PG_MEMORY])) {
-      resource = PG_MEMORY_GROWTH;
-    }
-    feed(
-        each,
-        core::FailsafeActed{.resource = resource,
-                            .pid = levels.failsafe_acted_pid,
-                            .at_ns = levels.failsafe_acted_ns,
-                            .value = resource == PG_CPU ? levels.cpu_ns : levels.memory_peak_bytes},
-        clock_.now());
-  }
-}
-
-void Controller::feed_levels(Entry& entry, const Watch& watch, const Levels& levels) {
-  feed_memory(entry, watch, PG_MEMORY, levels);
-  feed_memory(entry, watch, PG_MEMORY_GROWTH, levels);
-  const bool gone = watch.target.scope == PG_SCOPE_CGROUP ? levels.removed : levels.empty;
-  if (gone) {
-    feed(entry, core::TargetGone{}, clock_.now());
-    return;
-  }
-  const pg_limit& cpu = entry.state.limit[PG_CPU];
-  if (in_force(cpu)) {
-    const bool compared = watch.in_force.cpu_ns == bound(cpu);
-    feed(entry,
-         core::Level{.resource = PG_CPU,
-                     .value = levels.cpu_ns,
-                     .over_since_ns = compared ? levels.cpu.over_since_ns : 0},
-         clock_.now());
-  }
-}
-
-// Since when a guard is over a limit: by the slot that compares with it, or, of a limit that is not
-// among the nearest, by the level.
-void Controller::feed_memory(Entry& entry, const Watch& watch, pg_resource resource,
-                             const Levels& levels) {
-  const pg_limit& limit = entry.state.limit[resource];
-  if (!in_force(limit)) {
-    return;
-  }
-  const core::Ns now = clock_.now();
-  const core::Ns own = limit.phase == PG_LIMIT_WAITING ? 0 : limit.over_since_ns;
-  const int slot = slot_of(watch.in_force, limit, preferred_slot(resource));
-  core::Ns since = own;
-  if (slot >= 0) {
-    const ThresholdState& state = levels.memory[slot];
-    // Over when it was put there, and since: that is no crossing of a limit that was over before.
-    const bool moved =
-        own != 0 && state.over_since_ns != 0 && state.over_since_ns == state.set_over_since_ns;
-    since = moved ? own : state.over_since_ns;
-  } else if (levels.memory_bytes > bound(limit)) {
-    since = own != 0 ? own : now;
-  } else if (levels.memory_bytes < bound(limit)) {
-    since = 0;
-  }
-  feed(entry,
-       core::Level{.resource = resource, .value = levels.memory_bytes, .over_since_ns = since},
-       now);
 }
 
 void Controller::feed(Entry& entry, const core::Input& input, core::Ns now) {
@@ -256,11 +106,8 @@ Outcome Controller::take(Entry& entry, const core::TakeStep& step) {
   if (entry.state.mode == PG_MODE_MONITOR) {
     return {.result = PG_RESULT_DRY_RUN, .error = 0, .reached = {}, .refused = {}};
   }
-  const int slot = is_memory(step.resource)
-                       ? slot_of(watch->in_force, entry.state.limit[step.resource],
-                                 preferred_slot(step.resource))
-                       : -1;
-  Outcome outcome = executor_.take(watch->target, watch->id, step, slot);
+  Outcome outcome =
+      executor_.take(watch->target, watch->id, step, kernels_slot(entry, *watch, step));
   const bool group = watch->target.scope == PG_SCOPE_TREE || watch->target.scope == PG_SCOPE_CGROUP;
   if (group && step.step.action == PG_ACTION_SIGNAL && step.step.signal == SIGKILL) {
     begin_sweeping(*watch);
@@ -300,24 +147,39 @@ Demand Controller::demand_of(const Watch& watch) const {
   return demand;
 }
 
+// The limits that the guards' own states ask for now.
+Thresholds Controller::wanted_of(const Watch& watch, std::uint64_t level) const {
+  return choose(demand_of(watch), level, watch.in_force);
+}
+
+// Puts them in force. Other guards' limits may be compared by this for the first time, and nobody
+// tells of a crossing that is found by it: the watch is looked at again.
+Result<void> Controller::put_in_force(Watch& watch, const Thresholds& wanted) {
+  if (auto set = source_.set_thresholds(watch.id, wanted); !set) {
+    return set;
+  }
+  if (watch.guards.size() > 1 && !same(wanted, watch.in_force)) {
+    look_again_.insert(watch.id);
+  }
+  watch.in_force = wanted;
+  return {};
+}
+
 void Controller::refresh_thresholds(Watch& watch) {
-  Demand demand = demand_of(watch);
   // The level matters only where there are more limits than slots.
   std::uint64_t level = 0;
-  if (demand.memory.size() > 2) {
+  if (watch.guards.size() > 1) {
     if (auto levels = source_.levels(watch.id)) {
       level = levels->memory_bytes;
     }
   }
-  const Thresholds wanted = choose(demand, level, watch.in_force);
+  const Thresholds wanted = wanted_of(watch, level);
   if (same(wanted, watch.in_force)) {
     return;
   }
-  if (auto set = source_.set_thresholds(watch.id, wanted); !set) {
+  if (auto set = put_in_force(watch, wanted); !set) {
     degrade_all(watch, set.error().code());
-    return;
   }
-  watch.in_force = wanted;
 }
 
 // After a change of this guard alone, which has a part in them or not: others are not looked at for
@@ -333,15 +195,24 @@ void Controller::refresh_for(const Entry& entry, Watch& watch) {
   }
 }
 
-void Controller::refresh_failsafe(Watch& watch) {
-  Failsafe wanted;
+Failsafe Controller::failsafe_of(const Watch& watch) const {
+  Failsafe nearest;
   for (const std::uint64_t id : watch.guards) {
-    add_failsafe(guards_.at(id).state, wanted);
+    add_failsafe(guards_.at(id).state, nearest);
   }
+  return nearest;
+}
+
+void Controller::refresh_failsafe(Watch& watch) {
+  const Failsafe wanted = failsafe_of(watch);
   if (wanted != watch.failsafe) {
-    watch.failsafe = wanted;
-    source_.set_failsafe(watch.id, wanted);
+    put_failsafe(watch, wanted);
   }
+}
+
+void Controller::put_failsafe(Watch& watch, const Failsafe& wanted) {
+  watch.failsafe = wanted;
+  source_.set_failsafe(watch.id, wanted);
 }
 
 void Controller::leave_watch(Entry& entry) {

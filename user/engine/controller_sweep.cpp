@@ -40,6 +40,9 @@ void Controller::sweep(Watch& watch) {
                           : means_gone(alive.error()) || watch.sweep_failures >= kSweepFailures;
   if (over) {
     schedule_sweep(watch, core::kNever);
+    if (watch.target.scope == PG_SCOPE_CGROUP) {
+      source_.end_doom(watch.id);  // also where somebody may not be killed: who comes later lives
+    }
     if (watch.guards.empty()) {
       release_watch(watch);
     } else {

@@ -30,7 +30,8 @@ ThresholdState state_of(const pg_threshold& threshold) {
   return {.over_since_ns = threshold.over_since_ns,
           .episodes = threshold.episodes,
           .kernel_acted_ns = 0,
-          .kernel_acted_pid = 0};
+          .kernel_acted_pid = 0,
+          .set_over_since_ns = threshold.set_over_since_ns};
 }
 
 Error no_such_watch(const char* what) {
@@ -72,6 +73,7 @@ struct ProcfsSource::Watch {
   pg_threshold cpu{};
   bool had_members = false;
   bool empty = false;
+  bool unread = false;  // there is news that drain() has not told of
   sys::Fd cgroup_events;
 };
 
@@ -175,17 +177,28 @@ Result<void> ProcfsSource::set_thresholds(WatchId id, const Thresholds& threshol
   if (watch == nullptr) {
     return no_such_watch("setting thresholds");
   }
+  bool changed[2];
   for (int i = 0; i < 2; ++i) {
-    watch->memory[i].limit = thresholds.memory[i].bytes;
+    pg_threshold& threshold = watch->memory[i];
+    changed[i] = threshold.limit != thresholds.memory[i].bytes;
+    if (changed[i]) {
+      threshold.limit = thresholds.memory[i].bytes;
+      threshold.over_since_ns = 0;  // that was another limit
+    }
   }
   watch->cpu.limit = thresholds.cpu_ns;
   if (auto looked = look(*watch); !looked) {
-    return looked.error();
+    return looked;
+  }
+  for (int i = 0; i < 2; ++i) {
+    pg_threshold& threshold = watch->memory[i];
+    threshold.set_over_since_ns =
+        changed[i] ? threshold.over_since_ns : threshold.set_over_since_ns;
   }
   return {};
 }
 
-Result<bool> ProcfsSource::look(Watch& watch) {
+Result<void> ProcfsSource::look(Watch& watch) {
   const core::Ns now = clock_.now();
   watch.looked_at = now;
   const auto refreshed = watch.members.refresh();
@@ -203,7 +216,10 @@ Result<bool> ProcfsSource::look(Watch& watch) {
   if (!refreshed) {
     return refreshed.error();
   }
-  return crossed || watch.empty != was_empty || watch.members.degraded() != was_degraded;
+  // Whoever looks, it is news until drain() has told: who asks for levels may not feed them.
+  watch.unread = watch.unread || crossed || watch.empty != was_empty ||
+                 watch.members.degraded() != was_degraded;
+  return {};
 }
 
 bool ProcfsSource::compare(Watch& watch, core::Ns now) {
@@ -261,7 +277,7 @@ core::Ns ProcfsSource::cpu_wait(const Watch& watch) const {
 core::Ns ProcfsSource::next_check(core::Ns) {
   core::Ns next = core::kNever;
   for (const auto& [id, watch] : watches_) {
-    next = std::min(next, watch->check_at);
+    next = std::min(next, watch->unread ? core::Ns{0} : watch->check_at);
   }
   return next;
 }
@@ -297,7 +313,7 @@ std::vector<WatchId> ProcfsSource::drain() {
   std::set<WatchId> due;
   const core::Ns now = clock_.now();
   for (const auto& [id, watch] : watches_) {
-    if (watch->check_at <= now) {
+    if (watch->check_at <= now || watch->unread) {
       due.insert(id);
     }
   }
@@ -308,7 +324,8 @@ std::vector<WatchId> ProcfsSource::drain() {
       continue;
     }
     const auto looked = look(*watch);
-    if (!looked || looked.value()) {
+    const bool news = std::exchange(watch->unread, false);
+    if (!looked || news) {
       worth_reading.push_back(id);
     }
   }

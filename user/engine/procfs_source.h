@@ -36,6 +36,7 @@ class ProcfsSource final : public Source {
   Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) override;
   Result<Levels> levels(WatchId watch) override;
   void acknowledge(WatchId, int, const ThresholdState&) override {}
+  Result<void> read_memory(WatchId) override { return {}; }  // it always is
   void set_failsafe(WatchId, const Failsafe&) override {}
   void acknowledge_failsafe(WatchId) override {}
   void take_over(WatchId) override {}
@@ -63,8 +64,8 @@ class ProcfsSource final : public Source {
   void take_events();
   Result<void> follow_cgroup(Watch& watch, WatchId id) const;
   ProcfsMembers::Claim claim_of(WatchId mine, pid_t pid) const;
-  // Reads everything of it anew; true if that changed what a guard acts on.
-  Result<bool> look(Watch& watch);
+  // Reads everything of it anew.
+  Result<void> look(Watch& watch);
   bool compare(Watch& watch, core::Ns now);
   core::Ns next_look(const Watch& watch, core::Ns now) const;
   core::Ns memory_wait(const Watch& watch, core::Ns now) const;

@@ -43,6 +43,25 @@ std::vector<Place> places_of(const Demand& demand) {
   return places;
 }
 
+// Does a last step take the place of the one that the failsafe has so far (0: none)?
+bool comes_first(std::uint32_t signal, std::uint64_t at, std::uint32_t other_signal,
+                 std::uint64_t other_at) {
+  constexpr std::uint32_t kKill = 9;
+  if (other_at == 0 || (signal == kKill) != (other_signal == kKill)) {
+    return other_at == 0 || signal == kKill;
+  }
+  return at < other_at;
+}
+
+// From the crossing to the last step: of a ladder that has begun, its rest too.
+core::Ns failsafe_grace(const pg_guard& guard, pg_resource resource) {
+  const pg_limit& limit = guard.limit[resource];
+  if (limit.phase != PG_LIMIT_TRIPPED) {
+    return limit.grace_ns;
+  }
+  return core::saturating_sub(core::last_step_due(guard, resource), limit.over_since_ns);
+}
+
 int slot_in_force(const Thresholds& in_force, std::uint64_t bytes) {
   for (int slot = 0; slot < 2; ++slot) {
     if (in_force.memory[slot].bytes == bytes) {
@@ -132,6 +151,10 @@ bool same(const Thresholds& a, const Thresholds& b) {
                     });
 }
 
+bool is_kernels_step(const pg_guard& guard, const pg_limit& limit, std::uint32_t signal) {
+  return signal != 0 && acts(guard) && in_force(limit) && kernel_signal(guard, limit) == signal;
+}
+
 bool has_levels(const pg_guard& guard) {
   return in_force(guard.limit[PG_CPU]) || in_force(guard.limit[PG_MEMORY]) ||
          in_force(guard.limit[PG_MEMORY_GROWTH]);
@@ -145,22 +168,33 @@ void add_failsafe(const pg_guard& guard, Failsafe& failsafe) {
   }
   for (const pg_resource resource : kMemorySlots) {
     const pg_limit& limit = guard.limit[resource];
-    if (in_force(limit) && (failsafe.memory_bytes == 0 || bound(limit) < failsafe.memory_bytes)) {
+    if (in_force(limit) &&
+        comes_first(last.signal, bound(limit), failsafe.memory_signal, failsafe.memory_bytes)) {
       failsafe.memory_bytes = bound(limit);
-      failsafe.memory_grace_ns = limit.grace_ns;
+      failsafe.memory_grace_ns = failsafe_grace(guard, resource);
       failsafe.memory_signal = last.signal;
     }
   }
-  if (const pg_limit& cpu = guard.limit[PG_CPU];
-      in_force(cpu) && (failsafe.cpu_ns == 0 || bound(cpu) < failsafe.cpu_ns)) {
+  const pg_limit& cpu = guard.limit[PG_CPU];
+  if (in_force(cpu) && cpu.phase == PG_LIMIT_WAITING &&
+      comes_first(last.signal, bound(cpu), failsafe.cpu_signal, failsafe.cpu_ns)) {
     failsafe.cpu_ns = bound(cpu);
     failsafe.cpu_signal = last.signal;
   }
-  const core::Ns due = core::last_step_due(guard, PG_TIMEOUT);
-  if (due != core::kNever && (failsafe.due_ns == 0 || due < failsafe.due_ns)) {
-    failsafe.due_ns = due;
-    failsafe.due_signal = last.signal;
+  for (const pg_resource resource : kTimedSteps) {
+    const core::Ns due = timed_step_due(guard, resource);
+    if (due != core::kNever &&
+        comes_first(last.signal, due, failsafe.due_signal, failsafe.due_ns)) {
+      failsafe.due_ns = due;
+      failsafe.due_signal = last.signal;
+    }
   }
+}
+
+core::Ns timed_step_due(const pg_guard& guard, pg_resource resource) {
+  const bool timed = resource == PG_TIMEOUT ||
+                     (resource == PG_CPU && guard.limit[PG_CPU].phase != PG_LIMIT_WAITING);
+  return timed ? core::last_step_due(guard, resource) : core::kNever;
 }
 
 }  // namespace procguard::engine

@@ -42,10 +42,20 @@ std::uint64_t bound(const pg_limit& limit);
 // A limit whose ladder still has steps.
 bool in_force(const pg_limit& limit);
 
+// At a threshold on this limit with this signal the kernel's step is this guard's own first one.
+bool is_kernels_step(const pg_guard& guard, const pg_limit& limit, std::uint32_t signal);
+
 // The guard has a limit on a level that is in force: CPU or memory.
 bool has_levels(const pg_guard& guard);
 
-// Makes `failsafe` what the nearest of the guards want that ask for it: call it for each.
+// Makes `failsafe` what the nearest of the guards want that ask for it: call it for each. A SIGKILL
+// goes before other signals, however near: once the kernel has sent one of those it would never
+// come to the SIGKILL. A limit whose ladder has begun gets its last step when the ladder would have
+// come to it.
 void add_failsafe(const pg_guard& guard, Failsafe& failsafe);
+// The resources whose last step can be due by the clock alone, and when it is: a timeout's always,
+// that of CPU time once its ladder has begun. core::kNever: not by the clock.
+inline constexpr pg_resource kTimedSteps[] = {PG_TIMEOUT, PG_CPU};
+core::Ns timed_step_due(const pg_guard& guard, pg_resource resource);
 
 }  // namespace procguard::engine
