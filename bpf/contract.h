@@ -29,8 +29,11 @@
 #define PG_COMM_LEN    16
 #define PG_NAME_LEN    48
 #define PG_MEMBERSHIPS 8 /* watches a process can be a member of at the same time */
-#define PG_STEPS       8 /* steps of a ladder */
-#define PG_LABELS_LEN  256
+/* ... of them for owners whom kill(2)'s uid rule binds: the others are not to be kept out by them
+ */
+#define PG_BOUND_MEMBERSHIPS 6
+#define PG_STEPS	     8 /* steps of a ladder */
+#define PG_LABELS_LEN	     256
 
 enum pg_scope {
 	PG_SCOPE_NONE = 0,
@@ -225,7 +228,8 @@ struct pg_edge {
 /* What enrol_tasks looks for: tasks that are alive before the watch. */
 struct pg_enrol {
 	__u64 watch;
-	__u64 enrolled; /* out: processes that became members in this pass */
+	__u32 enrolled; /* out: processes that became members in this pass */
+	__u32 waiting;	/* out: ... that are just being made, and may have to */
 	__u32 tgid;	/* scopes thread, process, tree: the root */
 	__u32 tid;	/* scope thread */
 };

@@ -104,7 +104,7 @@ int pg_enrol_tasks(__u64 *ctx)
 	    pg_is_kernel_thread(task))
 		return 0;
 	if (pg_is_new(task)) {
-		pg_enrol_request.enrolled++;
+		pg_enrol_request.waiting++;
 		return 0;
 	}
 	if (BPF_CORE_READ(task, signal, live.counter) == 0)

@@ -155,13 +155,16 @@ PG_FUNCTION pg_is_live(__u64 watch)
 }
 
 /* Takes a membership that is free, or names a watch which is no more. */
-static __always_inline struct pg_membership *pg_claim_membership(struct pg_process *p)
+static __always_inline struct pg_membership *pg_claim_membership(struct pg_process *p,
+								 const struct pg_watch *w)
 {
+	int most = w->flags & PG_WATCH_ANY_UID ? PG_MEMBERSHIPS : PG_BOUND_MEMBERSHIPS;
+
 	for (int i = 0; i < PG_MEMBERSHIPS; i++) {
 		struct pg_membership *m = &p->member[i];
 		__u64 seen = m->watch;
 
-		if (seen != PG_MEMBERSHIP_BUSY && !pg_is_live(seen) &&
+		if (i < most && seen != PG_MEMBERSHIP_BUSY && !pg_is_live(seen) &&
 		    __sync_val_compare_and_swap(&m->watch, seen, PG_MEMBERSHIP_BUSY) == seen)
 			return m;
 	}
@@ -178,7 +181,7 @@ PG_FUNCTION pg_join(struct pg_process *p, __u64 watch)
 	if (!w || (p && pg_is_member(p, watch)))
 		return 0;
 	if (p) {
-		m = pg_claim_membership(p);
+		m = pg_claim_membership(p, w);
 		if (!m)
 			pg_count_loss(memberships);
 	}
@@ -197,6 +200,17 @@ PG_FUNCTION pg_join(struct pg_process *p, __u64 watch)
 	return 1;
 }
 
+/* Nobody is left of those whom a failsafe step was for: who comes into the cgroup after it lives.
+ * What was due by the clock is not due again; a memory limit begins anew. */
+static __always_inline void pg_failsafe_over(struct pg_watch *w)
+{
+	if (!pg_agent.orphaned || !w->failsafe.acted_ns)
+		return;
+	w->failsafe.due_ns = 0;
+	w->failsafe.cpu_ns = 0;
+	__sync_fetch_and_and(&w->flags, ~PG_WATCH_DOOMED);
+}
+
 /* Ends one membership: the process counts for nothing there any more. One caller wins. */
 PG_FUNCTION pg_leave(struct pg_membership *m, __u64 now)
 {
@@ -210,6 +224,7 @@ PG_FUNCTION pg_leave(struct pg_membership *m, __u64 now)
 	m->watch = 0;
 	if (__sync_fetch_and_add(&w->processes, -1) == 1) {
 		__sync_fetch_and_or(&w->flags, PG_WATCH_EMPTY);
+		pg_failsafe_over(w);
 		crossed = 1;
 	}
 	if (crossed)

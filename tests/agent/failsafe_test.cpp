@@ -13,6 +13,7 @@
 #include "tests/agent/agent_under_test.h"
 #include "tests/agent/ends.h"
 #include "tests/agent/victims.h"
+#include "tests/support/peer.h"
 
 namespace procguard::test {
 namespace {
@@ -277,6 +278,41 @@ TEST_F(AgentFailsafe, MemoryOfACgroupTakesTheSleepers) {
   expect_ended(ends, 2);
   start_agent();
   expect_told(id, PG_MEMORY);
+}
+
+// The next tenants of a cgroup are not to die of what the last ones were over, in this gap or
+// another.
+TEST_F(AgentFailsafe, WhoComesIntoTheCgroupAfterItLives) {
+  const OwnCgroup cgroup;
+  Victim first;
+  first.start(&Victim::spin_on);
+  cgroup.add(first.pid());
+  const std::uint64_t id = attach_cgroup(failsafe(cgroup_guard().timeout(300ms)), cgroup.path());
+  kill_agent();
+  Ends ends;
+  ends.add(first.pid());
+  ends.watch();
+  expect_ended(ends, 1);
+  Peer later([](Script& line) {
+    for (;;) {
+      line.hear();
+      line.say();
+    }
+  });
+  cgroup.add(later.pid());
+  const auto lives = [&later] {
+    for (int i = 0; i < 100; ++i) {  // each some switches: where the kernel would act
+      later.ask();
+    }
+    return process_state(later.pid()) == 'S' || process_state(later.pid()) == 'R';
+  };
+  EXPECT_TRUE(lives());
+  start_agent();
+  expect_told(id, PG_TIMEOUT);
+  EXPECT_TRUE(lives());
+  kill_agent();
+  EXPECT_TRUE(lives());
+  start_agent();
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ const std::map<std::string, Layout> kContract = {
     LAYOUT(pg_thread, start_ns, off_since_ns, off_ns, run_delay_seen_ns, watch, tid, tgid,
            off_state, exiting, usage, departed, comm),
     LAYOUT(pg_edge, abi, size, watch, at_ns),
-    LAYOUT(pg_enrol, watch, enrolled, tgid, tid),
+    LAYOUT(pg_enrol, watch, enrolled, waiting, tgid, tid),
     LAYOUT(pg_trace_line, text),
     LAYOUT(pg_losses, edges, processes, threads, memberships, signals),
     LAYOUT(pg_step, action, signal, wait_ns),

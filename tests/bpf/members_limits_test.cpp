@@ -2,11 +2,16 @@
 // Maps that are too small: what does not fit is counted and said, the watches it should have been
 // in are marked, and nothing else goes wrong.
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -153,6 +158,58 @@ TEST_F(MembersLimits, MoreWatchesThanAProcessBears) {
   ASSERT_FALSE(ninth.ok()) << "it would not guard anything";
   EXPECT_EQ(ninth.error().code(), ENOSPC) << ninth.error().message();
   EXPECT_GE(programs().losses().memberships, 1U);
+}
+
+// Whom kill(2)'s uid rule binds does not fill a process up for those whom it does not.
+TEST_F(MembersLimits, SomeOfThemAreForOwnersThatMaySignalEverybody) {
+  Peer peer = forker();
+  engine::Target bound = target(PG_SCOPE_PROCESS, peer.pid());
+  bound.any_uid = false;
+  for (int i = 0; i < PG_BOUND_MEMBERSHIPS; ++i) {
+    EXPECT_NE(watch(bound), 0U) << i;
+  }
+  const auto refused = source().watch(bound);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code(), ENOSPC) << refused.error().message();
+  for (int i = PG_BOUND_MEMBERSHIPS; i < PG_MEMBERSHIPS; ++i) {
+    EXPECT_NE(watch_process(peer.pid()), 0U) << i;
+  }
+}
+
+// Makes a process whose number is to be written to memory that is never there: it stays new for as
+// long as its parent lives.
+void make_one_for_ever(Script& line) {
+  const long handler = ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+  uffdio_api api{};
+  api.api = UFFD_API;
+  void* absent = map_pages(4 * kKiB);
+  uffdio_register range{};
+  range.range = {.start = reinterpret_cast<std::uint64_t>(absent), .len = 4 * kKiB};
+  range.mode = UFFDIO_REGISTER_MODE_MISSING;
+  const int fd = static_cast<int>(handler);
+  const bool ready =
+      ::ioctl(fd, UFFDIO_API, &api) == 0 && ::ioctl(fd, UFFDIO_REGISTER, &range) == 0;
+  line.say(ready ? 1 : 0);
+  if (::syscall(SYS_clone, CLONE_PARENT_SETTID | SIGCHLD, nullptr, absent, nullptr, 0) == 0) {
+    ::_exit(0);
+  }
+}
+
+TEST_F(MembersLimits, AProcessThatIsNeverMadeIsNotWaitedForForEver) {
+  Peer peer(make_one_for_ever);
+  ASSERT_EQ(peer.hear(), 1) << "userfaultfd";
+  const std::string number = std::to_string(peer.pid());
+  std::string child;
+  ASSERT_TRUE(wait_until([&] {
+    std::ifstream("/proc/" + number + "/task/" + number + "/children") >> child;
+    return !child.empty();
+  }));
+  const auto refused = source().watch(target(PG_SCOPE_PROCESS, std::stoi(child)));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code(), EAGAIN) << refused.error().message();
+  const auto tree = watch_tree(peer.pid());
+  EXPECT_TRUE(levels(tree).degraded);
+  EXPECT_EQ(levels(tree).processes, 1U);
 }
 
 TEST_F(MembersLimits, AnInheritedWatchTooMany) {

@@ -198,7 +198,7 @@ Result<WatchId> BpfSource::watch(const Target& target) {
       return added.error();
     }
   }
-  if (auto enrolled = programs_->enrol(enrol_request(watch, target), only_of(target)); !enrolled) {
+  if (auto enrolled = enrol(watch, target); !enrolled) {
     release(watch);
     return enrolled.error();
   }
@@ -209,6 +209,16 @@ Result<WatchId> BpfSource::watch(const Target& target) {
                          no_room ? ENOSPC : ESRCH);
   }
   return watch;
+}
+
+// A group goes on without a process that is being made for too long.
+Result<void> BpfSource::enrol(WatchId watch, const Target& target) {
+  auto enrolled = programs_->enrol(enrol_request(watch, target), only_of(target));
+  if (!enrolled && enrolled.error().code() == EAGAIN && only_of(target) == 0) {
+    __atomic_fetch_or(&find(watch)->flags, static_cast<__u32>(PG_WATCH_DEGRADED), __ATOMIC_SEQ_CST);
+    return {};
+  }
+  return enrolled;
 }
 
 Result<void> BpfSource::set_thresholds(WatchId id, const Thresholds& thresholds) {
@@ -238,8 +248,7 @@ Result<void> BpfSource::read_memory(WatchId id) {
     return attached;
   }
   // What the members grew to before anybody looked. From now on their sums are kept.
-  const Target& target = targets_[id];
-  if (auto enrolled = programs_->enrol(enrol_request(id, target), only_of(target)); !enrolled) {
+  if (auto enrolled = enrol(id, targets_[id]); !enrolled) {
     return enrolled;
   }
   memory_read_.insert(id);

@@ -80,6 +80,7 @@ class BpfSource final : public Source {
       : clock_(clock), programs_(std::move(programs)) {}
 
   pg_watch* find(WatchId watch);
+  Result<void> enrol(WatchId watch, const Target& target);
   Result<void> check_free(const Target& target) const;
   Result<std::vector<pg_thread>> threads_of(const std::vector<Member>& members) const;
   Result<WatchId> allocate(const Target& target);

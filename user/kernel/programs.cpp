@@ -203,13 +203,20 @@ Result<void> ProgramsOverObjects::enrol(pg_enrol request, std::uint32_t only) {
     (only != 0 ? own : enrol_all_) = std::move(link).value();
   }
   const int link = only != 0 ? own.get() : enrol_all_.get();
-  for (int passes = 0; passes == 0 || shared.enrolled > 0; ++passes) {
-    // Whom the last passes waited for is being made, perhaps by a thread that waits for our CPU.
-    if (passes > 1) {
-      constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 100'000};
+  constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 100'000};
+  constexpr int kMoments = 20;
+  for (int waits = 0, passes = 0; passes == 0 || shared.enrolled > 0 || shared.waiting > 0;
+       ++passes) {
+    // Who is waited for is being made, perhaps by a thread that waits for our CPU; or for ever, by
+    // one that wants it so.
+    if (passes > 0 && shared.waiting > 0) {
+      if (++waits > kMoments) {
+        return Error("a process is still being made", EAGAIN);
+      }
       ::nanosleep(&kMoment, nullptr);
     }
     request.enrolled = 0;
+    request.waiting = 0;
     shared = request;
     if (auto passed = enrol_pass(link); !passed) {
       return passed;

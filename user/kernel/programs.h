@@ -60,7 +60,8 @@ class Programs {
   virtual const pg_losses& losses() const = 0;
 
   // Makes live tasks members as `request` says, in as many passes as it takes. `only`: just this
-  // process is wanted, 0: look at all.
+  // process is wanted, 0: look at all. Error code EAGAIN: whoever could be had is a member, but a
+  // process that may have to be was still being made after milliseconds.
   virtual Result<void> enrol(pg_enrol request, std::uint32_t only) = 0;
   virtual Result<void> add_cgroup(std::uint64_t cgroup_id, std::uint64_t watch) = 0;
   virtual void remove_cgroup(std::uint64_t cgroup_id) = 0;
