@@ -93,6 +93,16 @@ bool Output::write_all(std::string_view text) const {
   return true;
 }
 
+// The loop has real-time priority, the writer has none: where it loses its CPU with the mutex in
+// its hands, the loop lends it its own.
+void inherit_priority(std::mutex& mutex) {
+  pthread_mutexattr_t attributes;
+  ::pthread_mutexattr_init(&attributes);
+  ::pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+  ::pthread_mutex_init(mutex.native_handle(), &attributes);
+  ::pthread_mutexattr_destroy(&attributes);
+}
+
 // Shared by those who log and the one who writes, which may be stuck in a write for longer than the
 // Log lives.
 class Queue {
@@ -100,7 +110,9 @@ class Queue {
   Queue(const Log::Options& options, sys::Fd fd)
       : most_(options.queue),
         bucket_(options.lines_per_second, options.burst),
-        output_(options.format, std::move(fd)) {}
+        output_(options.format, std::move(fd)) {
+    inherit_priority(mutex_);
+  }
 
   void put(const proto::EventBody& event) {
     const std::lock_guard lock(mutex_);

@@ -84,6 +84,7 @@ class ProgramsOverObjects final : public Programs {
   Result<std::vector<pg_guard>> guards() const override {
     return HashView<__u64, pg_guard>(objects_.map("guards")).values();
   }
+  std::size_t guards_max() const override { return guards_max_; }
   void put_labels(std::uint64_t guard, std::string_view text) override;
   std::string labels(std::uint64_t guard) const override;
 
@@ -98,6 +99,7 @@ class ProgramsOverObjects final : public Programs {
   Attachments attachments_;
   Mapping watches_;
   std::size_t watch_count_ = 0;
+  std::size_t guards_max_ = 0;
   Mapping losses_;
   Mapping globals_;
   SharedGlobals shared_;
@@ -114,6 +116,11 @@ Result<void> ProgramsOverObjects::map_all() {
     return count.error();
   }
   watch_count_ = count.value();
+  const auto guards = entries_of(objects_.map("guards"));
+  if (!guards) {
+    return guards.error();
+  }
+  guards_max_ = guards.value();
   if (auto mapped = watches_.map(objects_.map("watches"), sizeof(pg_watch) * watch_count_,
                                  PROT_READ | PROT_WRITE);
       !mapped) {

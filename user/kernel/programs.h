@@ -87,6 +87,8 @@ class Programs {
   // The guards map: what an adopting process finds.
   virtual void publish(const pg_guard& guard) = 0;  // one that is not armed is taken out
   virtual Result<std::vector<pg_guard>> guards() const = 0;
+  // As many as there is room for; maps that were adopted have the size that they were made with.
+  virtual std::size_t guards_max() const = 0;
   virtual void put_labels(std::uint64_t guard, std::string_view text) = 0;  // "": none
   virtual std::string labels(std::uint64_t guard) const = 0;
 };
