@@ -116,13 +116,45 @@ TEST_F(AgentSourceTest, WatchesItselfOnly) {
   EXPECT_FALSE(source_->watch(target));
 }
 
-TEST_F(AgentSourceTest, TheLevelIsReadHere) {
+TEST_F(AgentSourceTest, ALevelIsBelievedAsFarAsItCanBeTrue) {
   accept();
+  EXPECT_EQ(source_->levels(1)->memory_bytes, 0U);  // none was told
   proto::LevelBody body = level(0);
+  body.memory_bytes = 1 << 19;
+  const std::uint32_t asked = ask(1 << 20, 0);
+  tell(asked, body);
+  EXPECT_EQ(source_->levels(1)->memory_bytes, 1U << 19U);
+  body.memory_bytes = 0;  // it could not be read
+  tell(0, body);
+  EXPECT_EQ(source_->levels(1)->memory_bytes, 1U << 19U);
   body.memory_bytes = ~0ULL;
-  tell(ask(1 << 20, 0), body);
+  tell(0, body);
   EXPECT_LT(source_->levels(1)->memory_bytes, 1ULL << 40U);
-  EXPECT_GT(source_->levels(1)->memory_bytes, 0U);
+  EXPECT_GT(source_->levels(1)->memory_bytes, 1U << 19U);
+}
+
+TEST_F(AgentSourceTest, TheLevelIsAskedForWhileItIsOver) {
+  accept();
+  tell(ask(100, 0), level(0));
+  clock_.advance(kSecond);
+  source_->ask_level();
+  EXPECT_EQ(request().op(), proto::Op::kNone);
+  tell(0, level(clock_.now()));
+  const core::Ns since = clock_.now();
+  source_->ask_level();
+  source_->ask_level();  // is awaited
+  const proto::Message asked = request();
+  EXPECT_EQ(asked.op(), proto::Op::kThresholds);
+  EXPECT_EQ(asked.one<proto::ThresholdsBody>()->bytes[0], 100U);
+  EXPECT_EQ(request().op(), proto::Op::kNone);
+  EXPECT_EQ(crossed(0), since);
+  tell(asked.header.request, level(since));
+  source_->ask_level();  // just now
+  EXPECT_EQ(request().op(), proto::Op::kNone);
+  clock_.advance(10 * kMillisecond);
+  source_->ask_level();
+  tell(request().header.request, level(0));
+  EXPECT_EQ(crossed(0), 0U);
 }
 
 TEST_F(AgentSourceTest, ACrossingHasItsTime) {

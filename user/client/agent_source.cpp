@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/agent_source.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,14 +9,14 @@
 #include <string>
 #include <utility>
 
-#include "sys/procfs.h"
-
 namespace procguard::client {
 namespace {
 
 constexpr engine::WatchId kSelf = 1;
 // An agent that is alive answers in microseconds; one that has no CPU for this long is no help.
 constexpr core::Ns kAnswerWithin = core::kSecond;
+// Between two questions about the same.
+constexpr core::Ns kAskEvery = 10 * core::kMillisecond;
 // Records taken at a time: whoever sends without end must not keep the monitor from its guards.
 constexpr int kMostRecords = 16;
 // The longest that is expected: an error with its text.
@@ -23,6 +24,13 @@ constexpr std::size_t kLongest = sizeof(proto::Header) + sizeof(proto::ErrorBody
 
 Error not_understood() {
   return Error("the agent's answer is not understood", EPROTO);
+}
+
+// The most that this process ever had.
+std::uint64_t peak_rss_bytes() {
+  rusage usage{};
+  return ::getrusage(RUSAGE_SELF, &usage) == 0 ? static_cast<std::uint64_t>(usage.ru_maxrss) << 10U
+                                               : 0;
 }
 
 Error unsupported(const char* what) {
@@ -60,8 +68,9 @@ Result<void> AgentSource::send(proto::Writer& request, std::span<const int> fds)
     return *lost_;
   }
   ++requests_;
+  asked_ns_ = clock_.now();
   if (!awaited_) {  // else the agent has had less time for the ones before
-    answer_due_ns_ = clock_.now() + kAnswerWithin;
+    answer_due_ns_ = asked_ns_ + kAnswerWithin;
   }
   awaited_ = true;
   return {};
@@ -75,26 +84,36 @@ Result<engine::WatchId> AgentSource::watch(const engine::Target& self) {
 }
 
 Result<void> AgentSource::set_thresholds(engine::WatchId, const engine::Thresholds& thresholds) {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (const std::uint64_t bytes = thresholds.memory[i].bytes; bytes != slots_[i].bytes) {
+      slots_[i] = {.bytes = bytes, .set_ns = clock_.now()};
+    }
+  }
+  return ask_thresholds();
+}
+
+Result<void> AgentSource::ask_thresholds() {
   proto::ThresholdsBody body;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    body.bytes[i] = thresholds.memory[i].bytes;
-    if (body.bytes[i] != slots_[i].bytes) {
-      slots_[i] = {.bytes = body.bytes[i], .set_ns = clock_.now()};
-    }
+    body.bytes[i] = slots_[i].bytes;
   }
   proto::Writer request(proto::Op::kThresholds, requests_ + 1);
   request.add(body);
   return send(request, {});
 }
 
-Result<engine::Levels> AgentSource::levels(engine::WatchId) {
-  const auto bytes = sys::ProcRoot().rss_bytes(::getpid());
-  if (!bytes) {
-    return bytes.error();
+void AgentSource::ask_level() {
+  const bool over = std::any_of(slots_.begin(), slots_.end(),
+                                [](const Slot& slot) { return slot.over_since_ns != 0; });
+  if (over && !lost_ && !awaited_ && clock_.now() >= asked_ns_ + kAskEvery) {
+    static_cast<void>(ask_thresholds());
   }
+}
+
+Result<engine::Levels> AgentSource::levels(engine::WatchId) {
   engine::Levels levels;
-  levels.memory_bytes = bytes.value();
-  levels.memory_plain_bytes = bytes.value();
+  levels.memory_bytes = told_bytes_;
+  levels.memory_plain_bytes = told_bytes_;
   levels.processes = 1;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     levels.memory[i].limit = slots_[i].bytes;
@@ -171,11 +190,14 @@ void AgentSource::take_session(const proto::Message& reply) {
   accepted_ = true;
 }
 
-// A time is believed as far as it can be true: a crossing is not before its threshold was asked
-// for, and not after now.
+// All is believed as far as it can be true: a crossing is not before its threshold was asked for,
+// and not after now; the level is no more than we ever had, and 0 is one that could not be read.
 void AgentSource::take_level(const proto::Message& message) {
   const auto body = *message.one<proto::LevelBody>();
   const core::Ns now = clock_.now();
+  if (body.memory_bytes != 0) {
+    told_bytes_ = std::min<std::uint64_t>(body.memory_bytes, peak_rss_bytes());
+  }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const auto believed = [&](core::Ns at) {
       return at == 0 ? 0 : std::clamp(at, slots_[i].set_ns, now);

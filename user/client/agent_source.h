@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // AgentSource: this process's memory as an agent watches it, over one session. The agent says when
-// a threshold is crossed; the level itself is read here, so that a wrong answer can wake the
-// monitor in vain or too late, and nothing else. Never waits: an answer is an event like others,
-// and one that does not come is a lost session.
+// a threshold is crossed; whoever can read the level itself does (OwnRss), so that a wrong answer
+// can wake the monitor in vain or too late, and nothing else. Never waits: an answer is an event
+// like others, and one that does not come is a lost session.
 #pragma once
 
 #include <array>
@@ -34,7 +34,11 @@ class AgentSource final : public engine::Source {
   Result<engine::WatchId> watch(const engine::Target& self) override;
   // Asked for here, in force when the agent has answered, which is an event.
   Result<void> set_thresholds(engine::WatchId watch, const engine::Thresholds& thresholds) override;
+  // As the agent told last; a level of 0: it has not yet.
   Result<engine::Levels> levels(engine::WatchId watch) override;
+  // Asks for the level anew, if it was over a threshold: for who cannot read it, and has to know
+  // when it is not any more. Not more often than an agent should be asked.
+  void ask_level();
   void acknowledge(engine::WatchId, int, const engine::ThresholdState&) override {}
   Result<void> read_memory(engine::WatchId) override { return {}; }  // it always is
   void set_failsafe(engine::WatchId, const engine::Failsafe&) override {}
@@ -65,6 +69,7 @@ class AgentSource final : public engine::Source {
       : clock_(clock), socket_(std::move(socket)) {}
 
   Result<void> send(proto::Writer& request, std::span<const int> fds);
+  Result<void> ask_thresholds();
   void take(std::span<const std::byte> record);
   void take_session(const proto::Message& reply);
   void take_level(const proto::Message& message);
@@ -74,9 +79,11 @@ class AgentSource final : public engine::Source {
   sys::SeqPacket socket_;
   std::uint32_t requests_ = 0;  // the number of the last one
   bool awaited_ = false;        // its answer has not come
+  core::Ns asked_ns_ = 0;
   core::Ns answer_due_ns_ = core::kNever;
   bool accepted_ = false;
   std::optional<Error> lost_;
+  std::uint64_t told_bytes_ = 0;
   std::array<Slot, 2> slots_;
 };
 

@@ -14,7 +14,6 @@
 #include "client/thread.h"
 #include "engine/bpf_source.h"
 #include "engine/procfs_source.h"
-#include "sys/procfs.h"
 
 namespace procguard::client {
 namespace {
@@ -27,6 +26,8 @@ constexpr core::Ns kSeekEvery = core::kSecond;
 constexpr core::Ns kSeekSeldom = 60 * core::kSecond;
 // Reading a number takes nanoseconds, but the reader may have lost its CPU.
 constexpr core::Ns kReadersGone = 10 * core::kMillisecond;
+// After a look that was in vain, or where nobody tells of crossings.
+constexpr core::Ns kLookAgain = 10 * core::kMillisecond;
 
 // It is not there, is not for us, or has ended. Else something is wrong with it.
 bool is_away(const Error& why) {
@@ -62,16 +63,12 @@ int MemoryWatch::wait_until_started() {
   return state == kRunning ? 0 : error_.load();
 }
 
-std::uint64_t MemoryWatch::rss_bytes() const {
+Result<std::uint64_t> MemoryWatch::rss_bytes() const {
   readers_.fetch_add(1);
   const __s64* level = level_.load();
-  const __s64 read = level == nullptr ? -1 : __atomic_load_n(level, __ATOMIC_RELAXED);
+  const __s64 read = level == nullptr ? 0 : __atomic_load_n(level, __ATOMIC_RELAXED);
   readers_.fetch_sub(1);
-  if (level != nullptr) {
-    return read > 0 ? static_cast<std::uint64_t>(read) : 0;
-  }
-  const auto bytes = sys::ProcRoot().rss_bytes(::getpid());
-  return bytes ? bytes.value() : 0;
+  return read > 0 ? static_cast<std::uint64_t>(read) : rss_.read();
 }
 
 core::Ns MemoryWatch::serve(core::Ns now) {
@@ -79,6 +76,9 @@ core::Ns MemoryWatch::serve(core::Ns now) {
     static_cast<void>(readings_.source->drain());
   }
   core::Ns next = core::kNever;
+  if (state_.load() != kOff) {
+    rss_.open();  // before all else: no descriptor may be left afterwards
+  }
   if (state_.load() == kWanted) {
     next = start(now);
   }
@@ -165,7 +165,6 @@ Result<void> MemoryWatch::put_to_use(Readings readings) {
   retire_source();
   readings_ = std::move(readings);
   watch_ = watch.value();
-  level_ = readings_.bpf == nullptr ? nullptr : readings_.bpf->memory_level(watch_);
   source_name_ = readings_.source->name();
   return {};
 }
@@ -227,8 +226,7 @@ core::Ns MemoryWatch::follow_agent(core::Ns now) {
   return seek_at_ns_;
 }
 
-// Where not even /proc can be had (no descriptor is free) the rounds at which the agent is looked
-// for read the level once.
+// Where not even that can be had (no descriptor is free) the monitor looks by itself.
 void MemoryWatch::fall_back() {
   if (auto own = start_own(Wish::kAuto); !own) {
     tell_once(own.error());
@@ -279,6 +277,8 @@ void MemoryWatch::abandon() {
   stop();
   readers_ = 0;
   free_retired(0);
+  rss_.abandon();
+  seen_bytes_ = 0;
   users_ = 0;
   state_ = kOff;
   armed_bytes_ = core::kNever;
@@ -289,15 +289,25 @@ MemoryView MemoryWatch::view() {
   if (!running()) {
     return view;
   }
-  if (readings_.source == nullptr) {
-    view.bytes = rss_bytes();
-    return view;
+  // The level before what the source says of it: a crossing meanwhile is an event of its own.
+  const auto bytes = rss_bytes();
+  const auto levels = readings_.source == nullptr
+                          ? Result<engine::Levels>(Error("nobody watches the memory"))
+                          : readings_.source->levels(watch_);
+  look_again_ns_ = core::kNever;
+  if (!bytes || !levels) {
+    look_again();
   }
-  const auto levels = readings_.source->levels(watch_);
+  if (bytes) {
+    seen_bytes_ = bytes.value();
+  } else if (readings_.agent != nullptr) {
+    seen_bytes_ = levels->memory_bytes != 0 ? levels->memory_bytes : seen_bytes_;
+    readings_.agent->ask_level();
+  }
+  view.bytes = seen_bytes_;
   if (!levels) {
     return view;
   }
-  view.bytes = levels->memory_bytes;
   for (int i = 0; i < 2; ++i) {
     // What was over already when its threshold was put in force has not crossed then.
     const engine::ThresholdState& state = levels->memory[i];
@@ -322,15 +332,20 @@ bool MemoryWatch::arm(const Round& round, const MemoryView& seen) {
   if (wanted.memory[0].bytes != in_force_.memory[0].bytes ||
       wanted.memory[1].bytes != in_force_.memory[1].bytes) {
     put_in_force(wanted);
-    const std::uint64_t now = rss_bytes();  // in force; now the level as it is
-    crossed = now != seen.bytes && (now > round.nearest_above || now < round.nearest_below);
+    const auto now = rss_bytes();  // in force; now the level as it is
+    crossed = now && now.value() != seen.bytes &&
+              (now.value() > round.nearest_above || now.value() < round.nearest_below);
   }
   armed_bytes_ = in_force_.memory[0].bytes == 0 ? core::kNever : in_force_.memory[0].bytes;
   return crossed;
 }
 
 void MemoryWatch::put_in_force(const engine::Thresholds& wanted) {
-  if (!readings_.source->set_thresholds(watch_, wanted)) {
+  const auto put = readings_.source->set_thresholds(watch_, wanted);
+  // The kernel keeps the level from then on.
+  level_ = put && readings_.bpf != nullptr ? readings_.bpf->memory_level(watch_) : nullptr;
+  if (!put) {
+    look_again();
     return;
   }
   const auto levels = readings_.source->levels(watch_);
@@ -346,8 +361,16 @@ std::array<int, 2> MemoryWatch::event_fds() const {
   return {readings_.source == nullptr ? -1 : readings_.source->event_fd(), seeker_.event_fd()};
 }
 
+void MemoryWatch::look_again() {
+  look_again_ns_ = clock_.now() + kLookAgain;
+}
+
 core::Ns MemoryWatch::next_check(core::Ns now) const {
-  return readings_.source == nullptr ? core::kNever : readings_.source->next_check(now);
+  if (!running()) {
+    return core::kNever;
+  }
+  return readings_.source == nullptr ? look_again_ns_
+                                     : std::min(look_again_ns_, readings_.source->next_check(now));
 }
 
 }  // namespace procguard::client

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "client/agent_seeker.h"
+#include "client/own_rss.h"
 #include "client/own_source.h"
 #include "client/patrol.h"
 #include "core/clock.h"
@@ -33,8 +34,8 @@ class MemoryWatch {
   void end_use() { users_.fetch_sub(1); }
   // 0, or an errno value: it cannot be started.
   int wait_until_started();
-  // The process's RSS now. Only for a user.
-  std::uint64_t rss_bytes() const;
+  // The process's RSS now. Only for a user, or the monitor.
+  Result<std::uint64_t> rss_bytes() const;
   // A limit below this has to be told to the monitor.
   std::uint64_t armed_bytes() const { return armed_bytes_.load(); }
   bool in_use() const { return users_.load() != 0; }
@@ -46,6 +47,7 @@ class MemoryWatch {
   core::Ns serve(core::Ns now);
   // Anybody who enters from now on tells the monitor.
   void disarm_look() { armed_bytes_.store(core::kNever); }
+  // Where the level cannot be read it is the last that is known, and is looked at again soon.
   MemoryView view();
   // Puts what the round found in force; true if the level has crossed one of them meanwhile.
   bool arm(const Round& round, const MemoryView& seen);
@@ -75,13 +77,15 @@ class MemoryWatch {
   core::Ns stop_if_unused(core::Ns now);
   void stop();
   void put_in_force(const engine::Thresholds& wanted);
+  void look_again();
 
   const core::Clock& clock_;
   std::atomic<std::uint32_t> state_{kOff};  // a futex
   std::atomic<std::uint32_t> users_{0};
   std::atomic<std::uint64_t> armed_bytes_{core::kNever};
-  std::atomic<const __s64*> level_{nullptr};       // the kernel's own; nullptr: ask /proc
+  std::atomic<const __s64*> level_{nullptr};       // the kernel's own; nullptr: ask rss_
   mutable std::atomic<std::uint32_t> readers_{0};  // of level_, which goes when there are none
+  OwnRss rss_;
   std::atomic<const char*> source_name_{nullptr};
   std::atomic<int> error_{0};
 
@@ -96,6 +100,8 @@ class MemoryWatch {
   core::Ns seek_wait_ = 0;
   engine::WatchId watch_ = 0;
   engine::Thresholds in_force_;
+  std::uint64_t seen_bytes_ = 0;
+  core::Ns look_again_ns_ = core::kNever;
   core::Ns over_when_armed_[2] = {0, 0};  // their over_since when they were put in force
   core::Ns unused_since_ = core::kNever;
 };

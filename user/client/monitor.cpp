@@ -74,7 +74,7 @@ int Monitor::enter(Guard& guard, void* user, procguard_entry& handle) {
   }
   const bool memory = guard.resource != PG_TIMEOUT;
   std::uint64_t rss = 0;
-  if (const int error = memory ? enter_memory(rss) : 0; error != 0) {
+  if (const int error = memory ? enter_memory(guard, rss) : 0; error != 0) {
     return error;
   }
   thread->trim();
@@ -93,7 +93,7 @@ int Monitor::enter(Guard& guard, void* user, procguard_entry& handle) {
   return 0;
 }
 
-int Monitor::enter_memory(std::uint64_t& rss) {
+int Monitor::enter_memory(const Guard& guard, std::uint64_t& rss) {
   if (memory_.use() != 0) {
     wake();
     if (const int error = memory_.wait_until_started(); error != 0) {
@@ -101,7 +101,12 @@ int Monitor::enter_memory(std::uint64_t& rss) {
       return error;
     }
   }
-  rss = memory_.rss_bytes();
+  const auto now = memory_.rss_bytes();
+  if (!now && guard.resource == PG_MEMORY_GROWTH) {  // from where it grows is not known
+    left_memory();
+    return now.error().code();
+  }
+  rss = now ? now.value() : 0;
   return 0;
 }
 

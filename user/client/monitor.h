@@ -43,7 +43,7 @@ class Monitor {
   Monitor();
 
   Result<void> ensure_started();
-  int enter_memory(std::uint64_t& rss);
+  int enter_memory(const Guard& guard, std::uint64_t& rss);
   void left_memory();
   void tell(core::Ns due_ns, std::uint64_t memory_bytes);
   void wake();

@@ -91,7 +91,8 @@ class Guard {
   std::uint64_t id() const { return procguard_guard_id(guard_.get()); }
 
   // For the calling thread, until the block goes. std::system_error: it cannot be guarded
-  // (no thread could be started, PROCGUARD_SOURCE asks for what cannot be had).
+  // (no thread could be started, PROCGUARD_SOURCE asks for what cannot be had, the memory that a
+  // growth counts from cannot be read).
   Block enter() const {
     procguard_entry entry{};
     if (const int error = procguard_enter(guard_.get(), nullptr, &entry); error != 0) {

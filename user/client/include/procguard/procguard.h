@@ -106,7 +106,8 @@ PROCGUARD_API uint64_t procguard_guard_id(const procguard_guard* guard);
 /* Enters the guard for the calling thread; `user` comes back from procguard_user(). The first
  * memory guard waits until readings are to be had (tens of ms with BPF). 0; or an errno value:
  * EAGAIN (no thread could be started), ENOSYS (PROCGUARD_SOURCE asks for a source that cannot be
- * had), EINVAL (it names none). */
+ * had), EINVAL (it names none), what open(2) says (memory_growth, and the memory that there is now
+ * cannot be read: no descriptor is free, or no /proc). */
 PROCGUARD_API int procguard_enter(procguard_guard* guard, void* user, procguard_entry* entry);
 /* No step begins once this has begun to return; one that is being taken is waited for. `withdrawn`
  * (may be NULL) is filled if an exception was not taken up. Any thread may leave for another.
