@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory guards in programs that have run out of something: of descriptors, of sight of /proc.
+// Memory guards in programs that have run out of something: of descriptors, of sight of /proc, of
+// somebody who reads what they write.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -7,6 +9,8 @@
 #include <cerrno>
 #include <functional>
 #include <optional>
+#include <string>
+#include <system_error>
 
 #include "tests/client/agent_program.h"
 #include "tests/support/processes.h"
@@ -113,6 +117,49 @@ TEST_F(ClientStarved, OutOfSightOfProc) {
     REQUIRE_IN_CHILD(wait_until([&] { return agent.threshold(0) > kLimit.count; }));
     REQUIRE_IN_CHILD(::chroot(empty.path().c_str()) == 0 && ::chdir("/") == 0);
     require_trips(guard, [&] { agent.tell_level(); });
+  });
+}
+
+// Standard error is a pipe without room, and whoever writes to it waits.
+void fill_stderr() {
+  int ends[2] = {-1, -1};
+  REQUIRE_IN_CHILD(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  const std::string text(4096, 'x');
+  while (::write(ends[1], text.data(), text.size()) > 0) {
+  }
+  REQUIRE_IN_CHILD(::fcntl(ends[1], F_SETFL, 0) == 0 && ::dup2(ends[1], STDERR_FILENO) >= 0);
+}
+
+int error_of_entering(const MemGuard& guard) {
+  try {
+    const Block block = guard.enter();
+    return 0;
+  } catch (const std::system_error& error) {
+    return error.code().value();
+  }
+}
+
+TEST_F(ClientStarved, NobodyReadsWhyItCannotBeHad) {
+  in_program(
+      [] {
+        fill_stderr();
+        const TimeGuard time = exceptions_after(100ms);
+        const Block block = time.enter();
+        REQUIRE_IN_CHILD(error_of_entering(growth(kLimit)) == EINVAL);
+        REQUIRE_IN_CHILD(wait_for<ExecutionTimeout>().guard == time.id());
+        REQUIRE_IN_CHILD(in_child([] {}) == 0);
+      },
+      "nonsense");
+}
+
+TEST_F(ClientStarved, NobodyReadsThatThereIsNoAgent) {
+  in_program([this] {
+    fill_stderr();
+    const SessionAgent agent(socket(), Manner::kRefuses);
+    const MemGuard guard = growth(kLimit);
+    const Block block = guard.enter();
+    require_trips(guard, [] {});
+    REQUIRE_IN_CHILD(in_child([] {}) == 0);
   });
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <iterator>
 #include <utility>
 
@@ -125,7 +124,7 @@ core::Ns MemoryWatch::start(core::Ns now) {
 void MemoryWatch::started(const Result<void>& result) {
   if (!result) {
     error_ = result.error().code() == EINVAL ? EINVAL : ENOSYS;
-    std::fprintf(stderr, "procguard: memory guards: %s\n", result.error().message().c_str());
+    tell(": " + result.error().message());
   }
   state_ = result ? kRunning : kFailed;
   futex_wake_all(state_);
@@ -134,7 +133,13 @@ void MemoryWatch::started(const Result<void>& result) {
 
 Result<void> MemoryWatch::start_own(Wish wanted) {
   auto own = make_own_source(wanted, clock_);
-  return own ? put_to_use(std::move(own).value()) : own.error();
+  if (!own) {
+    return own.error();
+  }
+  if (!own->weaker_because.empty()) {
+    tell(" read /proc: " + own->weaker_because);
+  }
+  return put_to_use(std::move(own).value());
 }
 
 Result<void> MemoryWatch::start_agents() {
@@ -240,10 +245,14 @@ void MemoryWatch::seek_later(core::Ns now, const Error& why) {
   seek_at_ns_ = now + seek_wait_;
 }
 
+// Written when the turn is over: whoever reads them may be stuck, and others wait for the turn.
+void MemoryWatch::tell(const std::string& text) {
+  messages_.push_back("procguard: memory guards" + text + "\n");
+}
+
 void MemoryWatch::tell_once(const Error& why) {
   if (!std::exchange(told_, true)) {
-    std::fprintf(stderr, "procguard: memory guards go on without the agent: %s\n",
-                 why.message().c_str());
+    tell(" go on without the agent: " + why.message());
   }
 }
 
@@ -278,6 +287,7 @@ void MemoryWatch::abandon() {
   readers_ = 0;
   free_retired(0);
   rss_.abandon();
+  messages_.clear();
   seen_bytes_ = 0;
   users_ = 0;
   state_ = kOff;

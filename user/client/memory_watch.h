@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "client/agent_seeker.h"
@@ -57,6 +59,8 @@ class MemoryWatch {
   // more. When to try again.
   core::Ns free_retired(core::Ns now);
   core::Ns next_check(core::Ns now) const;
+  // Lines for people, since the last call.
+  std::vector<std::string> take_messages() { return std::exchange(messages_, {}); }
   bool running() const { return state_.load() == kRunning; }
   // In a fork's child, whose parent's monitor is not there.
   void abandon();
@@ -73,6 +77,7 @@ class MemoryWatch {
   core::Ns follow_agent(core::Ns now);
   void fall_back();
   void seek_later(core::Ns now, const Error& why);
+  void tell(const std::string& text);
   void tell_once(const Error& why);
   core::Ns stop_if_unused(core::Ns now);
   void stop();
@@ -96,6 +101,7 @@ class MemoryWatch {
   AgentSeeker seeker_{clock_};
   bool agent_was_used_ = false;
   bool told_ = false;
+  std::vector<std::string> messages_;
   core::Ns seek_at_ns_ = core::kNever;
   core::Ns seek_wait_ = 0;
   engine::WatchId watch_ = 0;

@@ -8,11 +8,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "client/native_thread.h"
 #include "client/shown.h"
 #include "client/thread.h"
+#include "sys/ready_write.h"
 #include "sys/sched_fifo.h"
 
 namespace procguard::client {
@@ -215,9 +218,14 @@ void* Monitor::run(void* self) {
   static_cast<void>(sys::request_sched_fifo());
   for (;;) {
     core::Ns next = core::kNever;
+    std::vector<std::string> messages;
     {
       const std::lock_guard lock(monitor.turn_);
       next = monitor.turn();
+      messages = monitor.memory_.take_messages();
+    }
+    for (const std::string& line : messages) {
+      static_cast<void>(sys::write_if_ready(STDERR_FILENO, line));
     }
     static_cast<void>(monitor.loop_->set_timer(next));
     static_cast<void>(monitor.loop_->run_once());

@@ -2,7 +2,6 @@
 #include "client/own_source.h"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -77,8 +76,7 @@ Result<Readings> make_own_source(Wish wanted, const core::Clock& clock) {
       return made.error().in("source bpf");
     }
     if (made.error().code() != EPERM) {
-      std::fprintf(stderr, "procguard: memory guards read /proc: %s\n",
-                   made.error().message().c_str());
+      own.weaker_because = made.error().message();
     }
   }
   auto made = engine::ProcfsSource::create(clock, engine::default_procfs_options());

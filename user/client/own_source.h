@@ -31,6 +31,7 @@ struct Readings {
   AgentSource* agent = nullptr;
   engine::BpfSource* bpf = nullptr;
   engine::ProcfsSource* procfs = nullptr;
+  std::string weaker_because;  // of kAuto; empty where nobody has to hear of it
 };
 // For this process alone. kAuto: BPF where it can be had, else /proc.
 Result<Readings> make_own_source(Wish wanted, const core::Clock& clock);
