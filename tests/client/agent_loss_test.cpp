@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -92,6 +93,20 @@ TEST_F(ClientAgentLoss, IsGoneBackTo) {
       agent->tell_level();
       REQUIRE_IN_CHILD(quiet_for(50ms));
     }
+  });
+}
+
+// Where it was when the guard was entered: the environment is the program's, and not looked at
+// while it runs on.
+TEST_F(ClientAgentLoss, IsLookedForWhereItWas) {
+  in_program([this] {
+    std::optional<SessionAgent> agent(std::in_place, socket());
+    const Block block = growth(kLimit).enter();
+    ::setenv("PROCGUARD_SOCKET", "/nowhere", 1);
+    agent.reset();
+    REQUIRE_IN_CHILD(wait_until([] { return source() != "agent"; }));
+    agent.emplace(socket());
+    REQUIRE_IN_CHILD(wait_until([] { return source() == "agent"; }));
   });
 }
 

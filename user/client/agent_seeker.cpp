@@ -3,15 +3,14 @@
 
 #include <utility>
 
-#include "client/own_source.h"
 #include "client/shown.h"
 #include "sys/seqpacket.h"
 
 namespace procguard::client {
 
-AgentSeeker::Answer AgentSeeker::ask() {
+AgentSeeker::Answer AgentSeeker::ask(const std::string& path) {
   if (asked_ == nullptr) {
-    auto socket = sys::SeqPacket::connect(agent_socket(), false);
+    auto socket = sys::SeqPacket::connect(path, false);
     if (!socket) {
       return none(socket.error());
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "client/agent_source.h"
@@ -16,8 +17,9 @@ class AgentSeeker {
   explicit AgentSeeker(const core::Clock& clock) : clock_(clock) {}
 
   enum class Answer { kNone, kPending, kAccepted };
-  // Asks if nothing is awaited. kNone: there is none, or it does not accept us; see why().
-  Answer ask();
+  // Asks who listens there, if nothing is awaited. kNone: there is none, or it does not accept us;
+  // see why().
+  Answer ask(const std::string& socket);
   // After kAccepted.
   std::unique_ptr<AgentSource> take() { return std::move(asked_); }
   const Error& why() const { return why_; }

@@ -42,15 +42,16 @@ bool wants_agent(Wish wish) {
 
 int MemoryWatch::use() {
   users_.fetch_add(1);
-  if (state_.load() == kRunning) {
-    return 0;
+  return state_.load() == kRunning ? 0 : EAGAIN;
+}
+
+// Nobody else makes it wanted; the monitor may have found meanwhile that it goes on running.
+void MemoryWatch::want() {
+  std::uint32_t state = state_.load();
+  if (state == kOff || state == kFailed) {
+    wanted_ = read_environment();
+    state_.compare_exchange_strong(state, kWanted);
   }
-  std::uint32_t off = kOff;
-  std::uint32_t failed = kFailed;
-  if (!state_.compare_exchange_strong(off, kWanted)) {
-    state_.compare_exchange_strong(failed, kWanted);
-  }
-  return EAGAIN;
 }
 
 int MemoryWatch::wait_until_started() {
@@ -90,15 +91,15 @@ core::Ns MemoryWatch::serve(core::Ns now) {
 
 // Called again until it is no longer wanted: the agent's answer is awaited in between.
 core::Ns MemoryWatch::start(core::Ns now) {
-  const auto wanted = wish();
-  if (!wanted) {
-    started(wanted.error());
+  if (!wanted_.source) {
+    started(wanted_.source.error());
     return core::kNever;
   }
-  wish_ = wanted.value();
+  wish_ = wanted_.source.value();
+  socket_ = wanted_.socket;
   auto answer = AgentSeeker::Answer::kNone;
   if (wants_agent(wish_)) {
-    answer = seeker_.ask();
+    answer = seeker_.ask(socket_);
     if (answer == AgentSeeker::Answer::kPending) {
       return seeker_.next_check(now);
     }
@@ -216,7 +217,7 @@ core::Ns MemoryWatch::follow_agent(core::Ns now) {
   if (now < seek_at_ns_) {
     return seek_at_ns_;
   }
-  const auto answer = seeker_.ask();
+  const auto answer = seeker_.ask(socket_);
   if (answer == AgentSeeker::Answer::kPending) {
     return seeker_.next_check(now);
   }

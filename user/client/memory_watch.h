@@ -30,9 +30,11 @@ class MemoryWatch {
   explicit MemoryWatch(const core::Clock& clock) : clock_(clock) {}
 
   // --- any thread ---
-  // Counts the caller as a user. 0: it is running; EAGAIN: it is not yet, wake the monitor and
-  // call wait_until_started().
+  // Counts the caller as a user. 0: it is running; EAGAIN: it is not yet, call want(), wake the
+  // monitor and call wait_until_started().
   int use();
+  // As the environment says now; one thread at a time.
+  void want();
   void end_use() { users_.fetch_sub(1); }
   // 0, or an errno value: it cannot be started.
   int wait_until_started();
@@ -86,6 +88,7 @@ class MemoryWatch {
 
   const core::Clock& clock_;
   std::atomic<std::uint32_t> state_{kOff};  // a futex
+  Wanted wanted_;                           // the monitor's while kWanted
   std::atomic<std::uint32_t> users_{0};
   std::atomic<std::uint64_t> armed_bytes_{core::kNever};
   std::atomic<const __s64*> level_{nullptr};       // the kernel's own; nullptr: ask rss_
@@ -96,6 +99,7 @@ class MemoryWatch {
 
   // The monitor's own.
   Wish wish_ = Wish::kAuto;
+  std::string socket_;
   Readings readings_;
   std::vector<std::unique_ptr<engine::Source>> retired_;  // somebody may still read from them
   AgentSeeker seeker_{clock_};

@@ -98,6 +98,10 @@ int Monitor::enter(Guard& guard, void* user, procguard_entry& handle) {
 
 int Monitor::enter_memory(const Guard& guard, std::uint64_t& rss) {
   if (memory_.use() != 0) {
+    {
+      const std::lock_guard lock(start_);
+      memory_.want();
+    }
     wake();
     if (const int error = memory_.wait_until_started(); error != 0) {
       memory_.end_use();

@@ -46,10 +46,7 @@ Result<std::unique_ptr<engine::BpfSource>> make_bpf(const core::Clock& clock) {
   return engine::BpfSource::create(clock, options);
 }
 
-}  // namespace
-
-Result<Wish> wish() {
-  const std::string text = environment("PROCGUARD_SOURCE");
+Result<Wish> wish_of(const std::string& text) {
   for (const auto& [name, wanted] : kWishes) {
     if (text == name) {
       return wanted;
@@ -58,9 +55,12 @@ Result<Wish> wish() {
   return Error("PROCGUARD_SOURCE: '" + text + "' is none of auto, agent, bpf, procfs", EINVAL);
 }
 
-std::string agent_socket() {
-  const std::string path = environment("PROCGUARD_SOCKET");
-  return path.empty() ? proto::kDefaultSocket : path;
+}  // namespace
+
+Wanted read_environment() {
+  const std::string socket = environment("PROCGUARD_SOCKET");
+  return {.source = wish_of(environment("PROCGUARD_SOURCE")),
+          .socket = socket.empty() ? proto::kDefaultSocket : socket};
 }
 
 Result<Readings> make_own_source(Wish wanted, const core::Clock& clock) {
@@ -89,15 +89,16 @@ Result<Readings> make_own_source(Wish wanted, const core::Clock& clock) {
 }
 
 const char* likely_source_name() {
-  const auto wanted = wish();
-  if (!wanted || wanted.value() == Wish::kProcfs) {
+  const Wanted wanted = read_environment();
+  if (!wanted.source || wanted.source.value() == Wish::kProcfs) {
     return "procfs";
   }
-  if (wanted.value() == Wish::kAgent ||
-      (wanted.value() == Wish::kAuto && sys::SeqPacket::connect(agent_socket(), false))) {
+  const Wish wish = wanted.source.value();
+  if (wish == Wish::kAgent ||
+      (wish == Wish::kAuto && sys::SeqPacket::connect(wanted.socket, false))) {
     return "agent";
   }
-  return wanted.value() == Wish::kBpf || may_have_bpf() ? "bpf" : "procfs";
+  return wish == Wish::kBpf || may_have_bpf() ? "bpf" : "procfs";
 }
 
 }  // namespace procguard::client

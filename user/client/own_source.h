@@ -18,12 +18,15 @@ namespace procguard::client {
 
 class AgentSource;
 
-// What PROCGUARD_SOURCE says.
 enum class Wish { kAuto, kAgent, kBpf, kProcfs };
-Result<Wish> wish();
 
-// PROCGUARD_SOCKET, or where agents listen.
-std::string agent_socket();
+// What the environment says. Not for the monitor: the program may be changing it, and has no way to
+// keep a thread that it does not know of from reading meanwhile.
+struct Wanted {
+  Result<Wish> source = Wish::kAuto;  // PROCGUARD_SOURCE; an error: it is none of them
+  std::string socket;                 // PROCGUARD_SOCKET, or where agents listen
+};
+Wanted read_environment();
 
 // A source, and which it is: one of the three is set.
 struct Readings {
@@ -36,7 +39,7 @@ struct Readings {
 // For this process alone. kAuto: BPF where it can be had, else /proc.
 Result<Readings> make_own_source(Wish wanted, const core::Clock& clock);
 
-// Where readings would come from if they began now.
+// Where readings would come from if they began now; by the environment.
 const char* likely_source_name();
 
 }  // namespace procguard::client
