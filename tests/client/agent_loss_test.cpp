@@ -163,6 +163,19 @@ std::vector<int> files(const std::string& begin) {
   return found;
 }
 
+// What the level is read from; also one of a parent.
+std::vector<int> level_files() {
+  std::vector<int> found;
+  for (const int fd : files("/proc/")) {
+    std::error_code gone;
+    const std::filesystem::path link = "/proc/self/fd/" + std::to_string(fd);
+    if (std::filesystem::read_symlink(link, gone).filename() == "statm") {
+      found.push_back(fd);
+    }
+  }
+  return found;
+}
+
 // The agent is the parent's.
 TEST_F(ClientAgentLoss, IsNotTheForkedChilds) {
   SessionAgent agent(socket());
@@ -171,10 +184,12 @@ TEST_F(ClientAgentLoss, IsNotTheForkedChilds) {
     const Block block = guard.enter();
     REQUIRE_IN_CHILD(source() == "agent");
     REQUIRE_IN_CHILD(has_page() && files("/memfd:procguard-session").size() == 1);
+    REQUIRE_IN_CHILD(level_files().size() == 1);
     // A program of its own, without the agent: in_child() changes the variables first.
     const int status = in_child(
         [] {
           REQUIRE_IN_CHILD(!has_page() && files("/memfd:procguard-session").empty());
+          REQUIRE_IN_CHILD(level_files().empty());
           const MemGuard own = growth(kLimit);
           const Block time_block = exceptions_after(1h).enter();
           const Block own_block = own.enter();
@@ -203,6 +218,10 @@ TEST_F(ClientAgentLoss, IsTheExecutedProgramsNeither) {
     REQUIRE_IN_CHILD(wait_until([] { return files("/memfd:procguard-session").size() == 1; }));
     const auto memfds = files("/memfd:procguard-session");
     for (const int fd : memfds) {
+      REQUIRE_IN_CHILD((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    }
+    REQUIRE_IN_CHILD(level_files().size() == 1);
+    for (const int fd : level_files()) {
       REQUIRE_IN_CHILD((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
     }
     for (const int fd : files("socket:")) {

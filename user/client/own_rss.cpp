@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <string>
 #include <string_view>
 
 #include "sys/fd.h"
@@ -21,7 +22,6 @@ sys::Fd open_now() {
 }
 
 Result<std::uint64_t> read_from(int fd) {
-  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   std::array<char, 256> text;
   const ssize_t got = ::pread(fd, text.data(), text.size(), 0);
   if (got < 0) {
@@ -31,7 +31,9 @@ Result<std::uint64_t> read_from(int fd) {
   if (!statm || statm->resident == 0) {  // whoever reads has memory
     return Error(std::string(kPath) + ": not understood", EPROTO);
   }
-  return statm->resident * page;
+  // Asked each time: a child forked while another thread is inside a static's initialisation would
+  // wait for it without end.
+  return statm->resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
