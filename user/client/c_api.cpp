@@ -216,7 +216,7 @@ int procguard_thread_id(procguard_entry entry) {
   if (slot == nullptr || !slot->await(entry.generation)) {
     return 0;
   }
-  const int tid = slot->suspended ? 0 : slot->thread.load()->tid;
+  const int tid = slot->suspended ? 0 : slot->thread.load()->tid.load();
   slot->let_go();
   return tid;
 }

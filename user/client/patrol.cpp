@@ -73,7 +73,7 @@ bool Look::is_due(std::uint64_t generation, Round& round) {
 
 void Look::learn(std::uint64_t generation) {
   entry_.machine = entry_.guard->begin;
-  entry_.machine.tid = static_cast<__u32>(entry_.thread.load()->tid);
+  entry_.machine.tid = static_cast<__u32>(entry_.thread.load()->tid.load());
   core::step(entry_.machine, core::Start{.cpu_ns = 0, .rss_bytes = entry_.rss_at_entry},
              entry_.entered_ns);
   entry_.known = generation;

@@ -13,7 +13,7 @@ namespace {
 
 // To the thread, not the process: the entry is held, so the thread is alive and its tid its own.
 bool send(const Entry& entry, int signal) {
-  return ::syscall(SYS_tgkill, ::getpid(), entry.thread.load()->tid, signal) == 0;
+  return ::syscall(SYS_tgkill, ::getpid(), entry.thread.load()->tid.load(), signal) == 0;
 }
 
 void do_nothing(int) {}

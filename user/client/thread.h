@@ -25,7 +25,9 @@ struct Thread {
   std::atomic<bool> used{false};
   std::atomic<std::uint32_t> pending{0};  // entries with PROCGUARD_PULL whose exception waits
   std::atomic<std::uint32_t> bell{0};     // a futex: rung when something becomes pending
-  pid_t tid = 0;                          // constant while an entry is entered
+  // Constant while an entry is entered that is not suspended; one that is may have outlived its
+  // thread, and this be the next one's.
+  std::atomic<pid_t> tid{0};
   Chunk first;
 
   // The thread's own: what it has entered, the outermost first. Another thread may have left some
