@@ -2,9 +2,7 @@
 #include "cli/agent_link.h"
 
 #include <grp.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 
 #include <array>
 #include <cerrno>
@@ -14,7 +12,7 @@ namespace procguard::cli {
 namespace {
 
 // An agent that takes longer is stuck: better an error than a script that hangs.
-constexpr timeval kPatience{.tv_sec = 30, .tv_usec = 0};
+constexpr core::Ns kPatience = 30 * core::kSecond;
 
 // The group of the socket; empty for root's, and where it cannot be told: the directory is closed.
 std::string socket_group(const std::string& path) {
@@ -104,12 +102,9 @@ Error AgentLink::not_understood(const proto::Message& message) {
 }
 
 Result<AgentLink> AgentLink::open(const std::string& socket) {
-  auto client = proto::Client::connect(socket);
+  auto client = proto::Client::connect(socket, kPatience);
   if (!client) {
     return connect_failure(client.error(), socket, socket_group(socket));
-  }
-  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
-    ::setsockopt(client->fd(), SOL_SOCKET, option, &kPatience, sizeof(kPatience));
   }
   return AgentLink(std::move(client).value());
 }

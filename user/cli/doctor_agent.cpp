@@ -28,6 +28,9 @@ Check check_agent(const Facts& facts) {
                   ? "it is root's alone: ask for a socket_group in its configuration"
                   : "join its group: usermod -a -G " + sys::printable(facts.agent_group) +
                         " USER, then log in again"};
+    case EAGAIN:
+      return {"agent", CheckStatus::kWarn, "does not answer at " + where, alone,
+              "see whether it is stopped; else restart it"};
     default:
       return {"agent", CheckStatus::kWarn,
               "cannot be reached at " + where + ": " + std::strerror(facts.agent_error), alone,

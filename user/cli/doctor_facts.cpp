@@ -40,7 +40,7 @@ void look_for_agent(Facts& facts) {
   const char* elsewhere = std::getenv("PROCGUARD_SOCKET");
   facts.agent_socket =
       elsewhere != nullptr && *elsewhere != '\0' ? elsewhere : proto::kDefaultSocket;
-  const auto client = proto::Client::connect(facts.agent_socket);
+  const auto client = proto::Client::connect(facts.agent_socket, 5 * core::kSecond);
   facts.agent_error = client ? 0 : client.error().code();
   struct stat about {};
   if (::stat(facts.agent_socket.c_str(), &about) == 0 && (about.st_mode & S_IWGRP) != 0) {

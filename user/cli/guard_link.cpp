@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/guard_link.h"
 
-#include <sys/socket.h>
-#include <sys/time.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -12,8 +9,6 @@ namespace procguard::cli {
 namespace {
 
 using proto::Op;
-
-constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};
 
 int code_of(proto::Status status) {
   switch (status) {
@@ -38,15 +33,10 @@ proto::RefBody reference(std::uint64_t id) {
 
 }  // namespace
 
-Result<GuardLink> GuardLink::connect(const std::string& path) {
-  auto client = proto::Client::connect(path);
+Result<GuardLink> GuardLink::connect(const std::string& path, core::Ns patience) {
+  auto client = proto::Client::connect(path, patience);
   if (!client) {
     return client.error();
-  }
-  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
-    if (::setsockopt(client->fd(), SOL_SOCKET, option, &kPatience, sizeof(kPatience)) != 0) {
-      return Error::system("setsockopt", errno);
-    }
   }
   return GuardLink(std::move(client).value());
 }

@@ -26,8 +26,14 @@ struct Shown {
 
 class GuardLink {
  public:
-  // Error codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted.
-  static Result<GuardLink> connect(const std::string& path);
+  // How long an agent may take to answer.
+  static constexpr core::Ns kPatience = 5 * core::kSecond;
+
+  // Error codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted;
+  // kAgentUnavailable: it does not answer.
+  static Result<GuardLink> connect(const std::string& path, core::Ns patience = kPatience);
+  // From now on an answer may take so long.
+  Result<void> wait_at_most(core::Ns patience) const { return client_.wait_at_most(patience); }
 
   int fd() const { return client_.fd(); }
   // The connection has failed: it is of no more use.

@@ -4,18 +4,25 @@
 #include <cerrno>
 
 namespace procguard::proto {
+namespace {
 
-Result<Client> Client::connect(const std::string& path) {
-  auto socket = sys::SeqPacket::connect(path);
+Error no_answer() {
+  return Error("the agent does not answer", EAGAIN);
+}
+
+}  // namespace
+
+Result<Client> Client::connect(const std::string& path, core::Ns patience) {
+  auto socket = sys::SeqPacket::connect_within(path, patience);
   if (!socket) {
-    return socket.error();
+    return socket.error().code() == EAGAIN ? no_answer() : socket.error();
   }
   return Client(std::move(socket).value());
 }
 
 Result<Message> Client::call(Writer& request, std::span<const int> fds) {
   if (auto sent = socket_.send(request.bytes(), fds); !sent) {
-    return sent.error().in("asking the agent");
+    return sent.error().code() == EAGAIN ? no_answer() : sent.error().in("asking the agent");
   }
   return next();
 }
@@ -23,7 +30,8 @@ Result<Message> Client::call(Writer& request, std::span<const int> fds) {
 Result<Message> Client::next() {
   auto received = socket_.receive(buffer_, 0);
   if (!received) {
-    return received.error().in("the agent's answer");
+    return received.error().code() == EAGAIN ? no_answer()
+                                             : received.error().in("the agent's answer");
   }
   if (received->bytes == 0) {
     return Error("the agent has closed the connection", ECONNRESET);

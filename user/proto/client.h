@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/result.h"
 #include "proto/codec.h"
 #include "sys/seqpacket.h"
@@ -23,12 +24,15 @@ struct Refusal {
 
 class Client {
  public:
-  // Error codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted.
-  static Result<Client> connect(const std::string& path);
+  // Neither this nor a call waits longer than `patience` for the other end; 0: for ever. Error
+  // codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted; EAGAIN: it does
+  // not answer.
+  static Result<Client> connect(const std::string& path, core::Ns patience = 0);
+  Result<void> wait_at_most(core::Ns patience) const { return socket_.wait_at_most(patience); }
 
   // Sends and waits for the first reply. A reply of op kError is a Reply too: see refusal().
-  // Errors: the connection is lost (ECONNRESET), or the other end does not speak this protocol
-  // (EPROTO).
+  // Errors: the connection is lost (ECONNRESET), the other end does not answer (EAGAIN) or
+  // does not speak this protocol (EPROTO).
   Result<Message> call(Writer& request, std::span<const int> fds = {});
   // Waits for one more record: of a reply of several, or unasked. The message is good until the
   // next call.

@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -40,6 +41,32 @@ bool somebody_listens(const sockaddr_un& address) {
          ::connect(probe.value().get(), reinterpret_cast<const sockaddr*>(&address),
                    sizeof(address)) == 0 ||
          (errno != ECONNREFUSED && errno != ENOENT);
+}
+
+Result<void> set_patience(int fd, core::Ns patience) {
+  const timeval time{
+      .tv_sec = static_cast<time_t>(patience / core::kSecond),
+      .tv_usec = static_cast<suseconds_t>(patience % core::kSecond / core::kMicrosecond)};
+  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+    if (::setsockopt(fd, SOL_SOCKET, option, &time, sizeof(time)) != 0) {
+      return Error::system("setsockopt", errno);
+    }
+  }
+  return {};
+}
+
+Result<SeqPacket> connected(Fd fd, const std::string& path) {
+  const auto address = address_of(path);
+  if (!address) {
+    return address.error();
+  }
+  while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.value()),
+                   sizeof(sockaddr_un)) != 0) {
+    if (errno != EINTR) {
+      return Error::system("connecting to " + path, errno);
+    }
+  }
+  return SeqPacket(std::move(fd));
 }
 
 void take_fds(msghdr& message, std::vector<Fd>& fds) {
@@ -93,21 +120,24 @@ Result<SeqPacket> SeqPacket::listen(const std::string& path) {
 }
 
 Result<SeqPacket> SeqPacket::connect(const std::string& path, bool waits) {
-  auto address = address_of(path);
-  if (!address) {
-    return address.error();
-  }
   auto fd = make_socket(waits ? 0 : SOCK_NONBLOCK);
+  return fd ? connected(std::move(fd).value(), path) : fd.error();
+}
+
+Result<SeqPacket> SeqPacket::connect_within(const std::string& path, core::Ns patience) {
+  auto fd = make_socket(0);
   if (!fd) {
     return fd.error();
   }
-  while (::connect(fd.value().get(), reinterpret_cast<const sockaddr*>(&address.value()),
-                   sizeof(sockaddr_un)) != 0) {
-    if (errno != EINTR) {
-      return Error::system("connecting to " + path, errno);
-    }
+  // connect(2) waits by the time-out for sending while the listener's queue is full.
+  if (auto set = set_patience(fd->get(), patience); !set) {
+    return set.error();
   }
-  return SeqPacket(std::move(fd).value());
+  return connected(std::move(fd).value(), path);
+}
+
+Result<void> SeqPacket::wait_at_most(core::Ns patience) const {
+  return set_patience(fd_.get(), patience);
 }
 
 Result<Peer> SeqPacket::peer() const {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/result.h"
 #include "sys/fd.h"
 
@@ -33,6 +34,11 @@ class SeqPacket {
   // Error codes: ENOENT, ECONNREFUSED: nobody listens there; EACCES. `waits` false: nothing done
   // with this socket waits for the other end; EAGAIN where too many wait to be accepted.
   static Result<SeqPacket> connect(const std::string& path, bool waits = true);
+  // The same for a client that waits, but never longer than this at a time: neither for its
+  // connection to be queued nor later for a record. EAGAIN: it was too long. 0: for ever.
+  static Result<SeqPacket> connect_within(const std::string& path, core::Ns patience);
+  // From now on.
+  Result<void> wait_at_most(core::Ns patience) const;
 
   int fd() const { return fd_.get(); }
   Result<Peer> peer() const;
