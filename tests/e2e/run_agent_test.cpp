@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// procguard run over an agent: the guard is the agent's and outlives run, an agent that goes is
-// waited for, and where there is none, or it is of no use, run does the work itself.
+// procguard run over an agent: the guard is the agent's and outlives run, and where there is none,
+// or it is of no use, run does the work itself.
+#include "tests/e2e/run_agent.h"
+
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -8,43 +10,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "tests/e2e/guarded_run.h"
-#include "tests/support/agent_process.h"
-
 namespace procguard::test {
 namespace {
-
-class RunAgent : public testing::Test {
- protected:
-  void TearDown() override {
-    if (agent_) {
-      agent_->stop();
-      agent_.reset();
-    }
-    tear_down_guards();
-    std::filesystem::remove_all(place_.directory);
-  }
-
-  void start_agent(Strings more = {}) {
-    agent_ = std::make_unique<AgentProcess>(place_, std::move(more));
-    ASSERT_TRUE(agent_->ready()) << agent_->process().wait().describe();
-  }
-  void tear_down_guards() {
-    const Outcome torn =
-        run({.argv = {procguard_binary(), "agent", "--teardown", "--pin-dir", place_.pins}});
-    EXPECT_EQ(torn.status(), 0) << torn.describe();
-  }
-  Command base() const { return {.env = {"PROCGUARD_SOCKET=" + place_.socket}}; }
-  Guarded guarded(const Strings& options, const Strings& command) const {
-    return run_guarded(options, command, base());
-  }
-  std::string shown(const std::string& guard) const {
-    return run({.argv = {procguard_binary(), "show", "--socket", place_.socket, guard}}).out;
-  }
-
-  AgentPlace place_;
-  std::unique_ptr<AgentProcess> agent_;
-};
 
 struct Row {
   const char* description;
@@ -146,45 +113,6 @@ TEST_F(RunAgent, TheGuardOutlivesRun) {
   EXPECT_FALSE(survivors(id).empty());
   EXPECT_TRUE(wait_until([&] { return survivors(id).empty(); })) << "the agent has ended it";
   run.wait();
-}
-
-TEST_F(RunAgent, TheNextAgentGoesOn) {
-  start_agent();
-  GuardedRun run({"-t", "3s", "-s", "KILL"}, {program("sleeper")}, base());
-  ASSERT_TRUE(run.process().wait_for_output("ready"));
-  agent_->kill();
-  ASSERT_TRUE(run.process().wait_for_error("the agent has gone"));
-  start_agent();
-  const Guarded result = run.wait();
-  EXPECT_EQ(result.status(), 137) << result.describe();
-  EXPECT_EQ(result.results(), Strings{"sent"}) << "from the new agent\n" << result.describe();
-  EXPECT_EQ(result.report["result"]["killed_by"], "guard") << result.describe();
-  EXPECT_EQ(line_count(result.outcome.err), 3) << "gone, back, tripped\n" << result.describe();
-}
-
-TEST_F(RunAgent, WhatHappenedMeanwhileIsHeard) {
-  start_agent();
-  GuardedRun run({"-t", "1h"}, {program("sleeper"), "--exit-on", "USR1:5"}, base());
-  ASSERT_TRUE(run.process().wait_for_output("ready"));
-  agent_->kill();
-  ASSERT_TRUE(run.process().wait_for_error("the agent has gone"));
-  run.process().send(SIGUSR1);
-  const Guarded result = run.wait();
-  EXPECT_EQ(result.status(), 5) << "no agent, and the command ends by itself\n"
-                                << result.describe();
-  EXPECT_EQ(line_count(result.outcome.err), 1) << result.describe();
-}
-
-TEST_F(RunAgent, ATornDownGuardIsSaid) {
-  start_agent();
-  GuardedRun run({"-t", "1h"}, {program("sleeper"), "--exit-on", "USR1:5"}, base());
-  ASSERT_TRUE(run.process().wait_for_output("ready"));
-  agent_->kill();
-  tear_down_guards();
-  start_agent();
-  EXPECT_TRUE(run.process().wait_for_error("does not know the guard"));
-  run.process().send(SIGUSR1);
-  EXPECT_EQ(run.wait().status(), 5);
 }
 
 TEST_F(RunAgent, ABusyAgentIsDoneWithout) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the agent tells of the guard, as the recorder wants to hear it.
-#include <poll.h>
-
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "cli/agent_guarding.h"
+#include "cli/poll_fd.h"
+#include "core/guard.h"
 #include "sys/namespaces.h"
 
 namespace procguard::cli {
@@ -13,12 +14,6 @@ namespace {
 
 // Members that a KILL cannot end (asleep in the kernel) are given up after this.
 constexpr core::Ns kSweepPatience = 5 * core::kSecond;
-
-bool readable(int fd, core::Ns patience) {
-  pollfd ready{.fd = fd, .events = POLLIN, .revents = 0};
-  const core::Ns ms = (patience + core::kMillisecond - 1) / core::kMillisecond;
-  return ::poll(&ready, 1, static_cast<int>(ms)) == 1;
-}
 
 }  // namespace
 
@@ -28,22 +23,84 @@ void AgentGuarding::on_events() {
     lose();
     return;
   }
-  for (const proto::EventBody& body : bodies.value()) {
-    on_event(body);
-  }
+  tell(bodies.value());
+}
+
+// The guard's state knows of a step that no event has told of.
+bool AgentGuarding::step_is_missing() const {
+  return state_.step_result > PG_RESULT_INTENT && state_.step_at_ns > heard_step_ns_;
 }
 
 // All there are, and those that must come because the guard's state says so.
 void AgentGuarding::read_events(core::Ns until) {
   while (events_) {
-    const bool missing =
-        state_.step_result > PG_RESULT_INTENT && state_.step_at_ns > heard_step_ns_;
-    const core::Ns patience = missing ? core::saturating_sub(until, host_.clock.now()) : 0;
+    const core::Ns patience =
+        step_is_missing() ? core::saturating_sub(until, host_.clock.now()) : 0;
     if (!readable(events_->fd(), patience)) {
       return;
     }
     on_events();
   }
+}
+
+// What the agent knows by now. It tells of its own steps; of those of the agent before it nobody
+// may be left to tell, and the guard's state has to do.
+void AgentGuarding::hear_all(core::Ns patience) {
+  refresh();
+  if (connected()) {
+    read_events(host_.clock.now() + patience);
+    tell_missing_steps();
+  }
+}
+
+void AgentGuarding::tell_missing_steps() {
+  if (!step_is_missing() || state_.step_resource >= PG_RESOURCES || state_.step_index >= PG_STEPS) {
+    return;
+  }
+  const auto step = [this](std::uint32_t resource, std::uint32_t index, core::Ns at,
+                           std::uint32_t result) {
+    proto::EventBody body;
+    body.event = core::make_event(state_, PG_EVENT_STEP, resource, at);
+    body.event.observed = state_.limit[resource].observed;
+    body.event.due_ns = at;
+    body.event.step = index;
+    body.event.action = state_.ladder[index].action;
+    body.event.signal = state_.ladder[index].signal;
+    body.event.result = result;
+    body.base = state_.limit[resource].base;
+    body.over_since_ns = state_.limit[resource].over_since_ns;
+    return body;
+  };
+  std::vector<proto::EventBody> steps;
+  for (std::uint32_t r = 0; r < PG_RESOURCES; ++r) {
+    const bool last = r == state_.step_resource && state_.step_index == 0;
+    if (!last && state_.limit[r].tripped_ns > heard_step_ns_) {
+      const bool dry = state_.mode == PG_MODE_MONITOR;
+      steps.push_back(
+          step(r, 0, state_.limit[r].tripped_ns, dry ? PG_RESULT_DRY_RUN : PG_RESULT_UNKNOWN));
+    }
+  }
+  steps.push_back(
+      step(state_.step_resource, state_.step_index, state_.step_at_ns, state_.step_result));
+  steps.back().event.by = state_.step_by;
+  if (state_.step_result == PG_RESULT_SENT) {
+    steps.back().reached = 1;  // at least, and as far as is known
+    steps.back().reached_pids[0] = pid_there_;
+  }
+  tell(steps);
+}
+
+// One after the other: what is told may make the recorder ask, and that bring further news.
+void AgentGuarding::tell(const std::vector<proto::EventBody>& bodies) {
+  untold_.insert(untold_.end(), bodies.begin(), bodies.end());
+  if (std::exchange(telling_, true)) {
+    return;
+  }
+  for (std::size_t i = 0; i < untold_.size(); ++i) {
+    on_event(proto::EventBody(untold_[i]));  // a copy: there may be more by then
+  }
+  untold_.clear();
+  telling_ = false;
 }
 
 // Its number in our pid namespace; 0: we cannot tell.

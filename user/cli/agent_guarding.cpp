@@ -13,7 +13,6 @@
 namespace procguard::cli {
 namespace {
 
-constexpr core::Ns kLookAgain = core::kSecond;
 constexpr core::Ns kAskAgain = 100 * core::kMillisecond;
 constexpr core::Ns kSweepWait = 5 * core::kMillisecond;
 // A step that the agent has taken is told at once; longer is waited for no news.
@@ -89,15 +88,13 @@ Result<void> AgentGuarding::arm(const Subject& subject) {
   proto::put_text(state_.name, options.guard.name);
   auto events = events_->follow(state_.id, 0);
   if (!events) {
-    release();  // unheard it is of no use to us
+    static_cast<void>(ask_->release(state_.id));  // unheard it is of no use to us
     return events.error();
   }
   if (!refresh()) {
     return Error("the agent has gone", kAgentUnavailable);
   }
-  for (const proto::EventBody& body : events.value()) {
-    on_event(body);
-  }
+  tell(events.value());
   return {};
 }
 
@@ -107,15 +104,6 @@ Result<void> AgentGuarding::watch_fds(sys::EventLoop& loop) {
     return {};
   }
   return loop.add(events_->fd(), EPOLLIN, [this](std::uint32_t) { on_events(); });
-}
-
-// What is of no more use is let go; true: there is a value.
-template <typename Value>
-bool AgentGuarding::took(const Result<Value>& answer) {
-  if (ask_ && ask_->lost()) {
-    lose();
-  }
-  return answer.ok();
 }
 
 Result<void> AgentGuarding::start() {
@@ -138,29 +126,27 @@ Result<void> AgentGuarding::start() {
 }
 
 void AgentGuarding::progress() {
-  if (!connected()) {
-    return;
+  if (connected()) {
+    if (auto guard = ask_->progress(state_.id); took(guard)) {
+      state_ = guard.value();
+    }
   }
-  if (auto guard = ask_->progress(state_.id); took(guard)) {
-    state_ = guard.value();
-  }
+  progress_waits_ = !connected();  // for the next agent
 }
 
 void AgentGuarding::command_ended() {
   ended_ = true;
+  ended_ns_ = host_.clock.now();
   if (state_.scope == PG_SCOPE_CGROUP) {
     ask_again_at_ = host_.clock.now() + kAskAgain;
   }
-  // What was done to it comes before the news of its end.
-  refresh();
-  read_events(host_.clock.now() + kNewsPatience);
-}
-
-void AgentGuarding::release() {
-  released_ = true;
-  if (ask_) {
-    took(ask_->release(state_.id));
+  // What was done to it comes before the news of its end: first what has been told already, also by
+  // an agent that has gone, then what the agent knows beyond that.
+  read_events(0);
+  if (away()) {
+    look_for_agent();
   }
+  hear_all(kNewsPatience);
 }
 
 core::Ns AgentGuarding::next_due() {
@@ -193,6 +179,7 @@ bool AgentGuarding::refresh() {
   state_ = shown->about.row.guard;
   const engine::Levels before = levels_;
   levels_ = levels_of(shown->about);
+  with_command_ = !ended_;
   levels_.memory_peak_bytes = std::max(levels_.memory_peak_bytes, before.memory_peak_bytes);
   levels_.memory_plain_peak_bytes =
       std::max(levels_.memory_plain_peak_bytes, before.memory_plain_peak_bytes);
@@ -204,12 +191,12 @@ bool AgentGuarding::refresh() {
 }
 
 Result<engine::Levels> AgentGuarding::levels() {
-  engine::Levels known = levels_;
-  if (!refresh()) {
-    known.processes = 0;
-    return known;
+  if (refresh()) {
+    return levels_;
   }
-  return levels_;
+  engine::Levels known = last_heard();
+  known.processes = away() ? known.processes : 0;
+  return known;
 }
 
 Result<engine::Usage> AgentGuarding::usage() {
@@ -221,82 +208,6 @@ Result<engine::Usage> AgentGuarding::usage() {
 // progress to it as well.
 bool AgentGuarding::is_member(pid_t /*pid*/, uid_t uid) {
   return uid == ::getuid();
-}
-
-void AgentGuarding::lose() {
-  if (!ask_ && !events_) {
-    return;
-  }
-  if (loop_ != nullptr && events_) {
-    loop_->remove(events_->fd());
-  }
-  ask_.reset();
-  events_.reset();
-  sweep_at_ = core::kNever;
-  if (released_ || state_.id == 0) {
-    return;
-  }
-  retry_at_ = host_.clock.now() + kLookAgain;
-  if (executed_ns_ != 0 && !ended_) {
-    say_gone();
-  }
-}
-
-void AgentGuarding::say_gone() {
-  host_.messages.note(guard_name(state_) +
-                      ": the agent has gone; the command runs on, and its guard waits for the next "
-                      "agent");
-}
-
-void AgentGuarding::look_for_agent() {
-  retry_at_ = host_.clock.now() + kLookAgain;
-  auto ask = GuardLink::connect(socket_);
-  auto events = ask ? GuardLink::connect(socket_) : ask.error();
-  if (!ask || !events || !take_up_again(ask.value())) {
-    return;
-  }
-  auto missed = events->follow(state_.id, heard_seq_);
-  if (!missed) {
-    return;
-  }
-  ask_ = std::move(ask).value();
-  events_ = std::move(events).value();
-  retry_at_ = core::kNever;
-  host_.messages.note(guard_name(state_) + ": an agent is back and goes on with the guard");
-  for (const proto::EventBody& body : missed.value()) {
-    on_event(body);
-  }
-  refresh();
-  if (events_ && !watch_fds(*loop_)) {
-    lose();
-  }
-}
-
-// Does this agent, which may be another one, know the guard?
-bool AgentGuarding::take_up_again(GuardLink& ask) {
-  auto status = ask.status();
-  if (!status) {
-    return false;
-  }
-  if (status->started_ns != agent_started_ns_) {
-    agent_started_ns_ = status->started_ns;
-    heard_seq_ = 0;  // it numbers anew
-  }
-  auto shown = ask.show(state_.id);
-  if (!shown && shown.error().code() == ESRCH) {
-    retry_at_ = core::kNever;
-    state_.phase = PG_GUARD_RELEASED;
-    host_.messages.note(guard_name(state_) +
-                        ": an agent is back and does not know the guard; the command runs on "
-                        "unguarded");
-    return false;
-  }
-  // An agent that has taken us for dead has started it.
-  started_ = started_ || (shown && shown->about.row.guard.armed_ns != 0);
-  if (shown && !started_ && executed_ns_ != 0) {
-    started_ = ask.start(state_.id, executed_ns_).ok();
-  }
-  return shown.ok();
 }
 
 }  // namespace procguard::cli

@@ -37,6 +37,13 @@ struct GuardingHost {
   Departures& departures;
 };
 
+// Can whoever keeps the guard be asked?
+enum class Reach {
+  kThere,
+  kAwaited,  // it is away and may be back in a moment: what is known is old, and news may come
+  kAway,     // for long; it is looked for
+};
+
 class Guarding {
  public:
   virtual ~Guarding() = default;
@@ -69,8 +76,9 @@ class Guarding {
 
   // As it was last known; id 0: not armed.
   virtual const pg_guard& guard() const = 0;
-  // Somebody takes the steps that are due.
+  // Somebody takes the steps that are due, or will once he is back.
   virtual bool in_force() const = 0;
+  virtual Reach reach() const = 0;
   virtual Result<engine::Levels> levels() = 0;
   virtual Result<engine::Usage> usage() = 0;
   // May this process speak for the target?

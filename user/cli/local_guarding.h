@@ -37,6 +37,7 @@ class LocalGuarding final : public Guarding {
   bool ending() const override { return sweep_at_ != core::kNever; }
   const pg_guard& guard() const override;
   bool in_force() const override { return guard().phase == PG_GUARD_ARMED; }
+  Reach reach() const override { return Reach::kThere; }
   Result<engine::Levels> levels() override { return controller_.levels(id_); }
   Result<engine::Usage> usage() override { return controller_.usage(id_); }
   bool is_member(pid_t pid, uid_t uid) override;

@@ -66,6 +66,7 @@ class Session {
 
   // --- session_end.cpp
   void consider_end();
+  void consider_end_without_agent();
   bool ladder_goes_on() const;
   bool armed() const { return guarding_ && guarding_->guard().id != 0; }
   std::uint64_t living_members();
@@ -94,6 +95,8 @@ class Session {
   bool give_up_waiting_ = false;  // for members that outlive the command
   bool done_ = false;
   bool leftovers_killed_ = false;
+  bool out_of_reach_ = false;  // who keeps the guard, since the command has ended
+  bool said_waiting_ = false;
   int forwarded_ = 0;             // the last signal that was passed on
   core::Ns looked_ahead_of_ = 0;  // when the timeout was due that the threads were looked at for
 };

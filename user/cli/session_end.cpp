@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <thread>
+#include <utility>
 
 #include "cli/session.h"
 
@@ -33,7 +34,18 @@ void Session::consider_end() {
   if (!command_ended_ || done_ || guarding_->busy()) {
     return;
   }
-  if (!armed() || give_up_waiting_ || living_members() == 0) {
+  if (!armed() || give_up_waiting_) {
+    done_ = true;
+    return;
+  }
+  if (guarding_->reach() != Reach::kThere) {
+    consider_end_without_agent();
+    return;
+  }
+  if (std::exchange(out_of_reach_, false)) {
+    record_.leftovers = living_members();
+  }
+  if (living_members() == 0) {
     done_ = true;
     return;
   }
@@ -53,6 +65,22 @@ void Session::consider_end() {
         guarding_->end_members();
       }
       return;
+  }
+}
+
+// Who lives on, and whether a limit tripped, the next agent tells. It is waited for as long as that
+// takes only by who asked for the members to be.
+void Session::consider_end_without_agent() {
+  out_of_reach_ = true;
+  if (guarding_->reach() == Reach::kAwaited) {
+    return;
+  }
+  if (options_.leftovers != Leftovers::kWait || options_.guard.scope == PG_SCOPE_PROCESS) {
+    done_ = true;
+  } else if (!std::exchange(said_waiting_, true)) {
+    messages_.note(record_.name +
+                   ": no agent is there to tell who lives on; waiting for the next "
+                   "one (TERM or INT ends that)");
   }
 }
 
@@ -107,6 +135,8 @@ void Session::finish() {
     record_.usage = at_least(usage->total, record_.look ? record_.look->total : pg_usage{});
   }
   guarding_->release();
+  const CommandEnd& end = record_.ending.command;
+  record_.ended_by_guard = end.signal != 0 && recorder_.has_sent(child_->pid(), end.signal);
 }
 
 }  // namespace procguard::cli

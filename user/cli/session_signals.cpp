@@ -123,7 +123,6 @@ void Session::on_ended(int status, std::uint64_t cpu_ns, std::uint64_t max_rss_b
   record_.command_cpu_ns = cpu_ns;
   record_.command_max_rss_bytes = max_rss_bytes;
   guarding_->command_ended();
-  record_.ended_by_guard = end.signal != 0 && recorder_.has_sent(child_->pid(), end.signal);
   record_.ended_by_forwarded = end.signal != 0 && end.signal == forwarded_;
   record_.leftovers = living_members();
 }
