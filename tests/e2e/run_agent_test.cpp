@@ -200,5 +200,28 @@ TEST_F(RunAgent, ProgressByNotifyReachesTheAgent) {
   EXPECT_EQ(result.report["source"], "agent") << result.describe();
 }
 
+// Members are who is heard, whatever user they have become and whoever is their parent by now.
+TEST_F(RunAgent, ProgressOfMembersAndNobodyElse) {
+  start_agent();
+  TempDir open;
+  const std::string notifier = open / "notifier";
+  std::filesystem::copy_file(program("notifier"), notifier);
+  const std::string tells = notifier + " --every 0.1 --times 30";
+  const std::string as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups ";
+  for (const std::string& commands :
+       {as_nobody + tells + "; exit 7",
+        "sh -c '" + as_nobody + "setsid " + tells + " & exit 0'; sleep 3; exit 7"}) {
+    const Guarded result = guarded({"-t", "1s", "-s", "KILL"}, {"sh", "-c", commands});
+    EXPECT_EQ(result.status(), 7) << commands << "\n" << result.describe();
+    EXPECT_EQ(result.report["source"], "agent") << result.describe();
+  }
+  GuardedRun run({"-t", "1s", "-s", "KILL"}, {"sh", "-c", "echo $NOTIFY_SOCKET; sleep 20"}, base());
+  ASSERT_TRUE(run.process().wait_for_output("\n"));
+  const std::string& out = run.process().output();
+  Subprocess stranger({.argv = {notifier, "--every", "0.1", "--times", "100"},
+                       .env = {"NOTIFY_SOCKET=" + out.substr(0, out.find('\n'))}});
+  EXPECT_EQ(run.wait().status(), 137) << "of our user, but no member";
+}
+
 }  // namespace
 }  // namespace procguard::test

@@ -6,13 +6,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <utility>
 
 #include "sys/namespaces.h"
+#include "sys/procfs.h"
 
 namespace procguard::cli {
 namespace {
 
+constexpr int kMostAncestors = 64;
 constexpr core::Ns kAskAgain = 100 * core::kMillisecond;
 constexpr core::Ns kSweepWait = 5 * core::kMillisecond;
 // A step that the agent has taken is told at once; longer is waited for no news.
@@ -29,6 +32,15 @@ engine::Levels levels_of(const proto::ShowBody& shown) {
   levels.empty = shown.row.processes == 0;
   levels.degraded = shown.row.degraded != 0;
   return levels;
+}
+
+bool descends_from(pid_t pid, pid_t ancestor) {
+  const sys::ProcRoot proc;
+  for (int i = 0; i < kMostAncestors && pid > 1 && pid != ancestor; ++i) {
+    const auto stat = proc.stat(pid);
+    pid = stat ? stat->ppid : 0;
+  }
+  return pid == ancestor;
 }
 
 engine::Usage usage_of(const Shown& shown) {
@@ -204,9 +216,40 @@ Result<engine::Usage> AgentGuarding::usage() {
   return usage_;
 }
 
-// The agent knows the members, and is not asked who each of them is: what runs as us could report
-// progress to it as well.
-bool AgentGuarding::is_member(pid_t /*pid*/, uid_t uid) {
+// Uids change, membership does not.
+bool AgentGuarding::is_member(pid_t pid, uid_t uid) {
+  if (pid <= 0 || pid == subject_.pid) {
+    return pid > 0;
+  }
+  switch (host_.options.guard.scope) {
+    case PG_SCOPE_CGROUP: {
+      const auto inside = subject_.cgroup->contains(pid);
+      return inside && inside.value();
+    }
+    case PG_SCOPE_TREE:
+      return descends_from(pid, subject_.pid) || agent_knows(pid, uid);
+    default:
+      return false;
+  }
+}
+
+// Its parent may have ended: who started it then only the agent knows. Where that does not tell
+// (it is away, its numbers are not ours, its list is cut), whoever runs as us may speak for the
+// target: to the agent itself he might as well.
+bool AgentGuarding::agent_knows(pid_t pid, uid_t uid) {
+  std::set<std::uint32_t> listed;
+  if (connected() && sys::in_host_pid_namespace()) {
+    const auto shown = ask_->show(state_.id);
+    if (took(shown)) {
+      for (const proto::ThreadBody& thread : shown->threads) {
+        listed.insert(thread.pid);
+      }
+      if (listed.contains(static_cast<std::uint32_t>(pid)) ||
+          listed.size() >= shown->about.row.processes) {
+        return listed.contains(static_cast<std::uint32_t>(pid));
+      }
+    }
+  }
   return uid == ::getuid();
 }
 

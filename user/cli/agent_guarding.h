@@ -59,6 +59,7 @@ class AgentGuarding final : public Guarding {
     return answer.ok();
   }
   bool refresh();
+  bool agent_knows(pid_t pid, uid_t uid);
 
   // --- agent_absence.cpp
   bool away() const { return retry_at_ != core::kNever; }  // and looked for
