@@ -88,10 +88,21 @@ TEST_F(RunAgent, ACommandThatEndsAtOnceIsNoError) {
 
 TEST_F(RunAgent, TheCommandKnowsItsGuard) {
   start_agent();
-  const Guarded unnamed = guarded({"-t", "20s"}, {"sh", "-c", "echo $PROCGUARD_GUARD"});
-  EXPECT_EQ(unnamed.outcome.out,
-            "g" + std::to_string(unnamed.report["guard"]["id"].get<int>()) + "\n")
-      << unnamed.describe();
+  for (const Strings& more : {Strings{}, Strings{"--name", "job"}}) {
+    Strings options = {"-t", "20s"};
+    options.insert(options.end(), more.begin(), more.end());
+    const Guarded told = guarded(options, {"sh", "-c", "echo $PROCGUARD_GUARD $PROCGUARD_SOCKET"});
+    EXPECT_EQ(told.outcome.out, "g" + std::to_string(told.report["guard"]["id"].get<int>()) + " " +
+                                    place_.socket + "\n")
+        << "a name may be many guards'\n"
+        << told.describe();
+  }
+  Command elsewhere;
+  elsewhere.cwd = place_.directory;
+  const Guarded progress =
+      run_guarded({"-t", "20s", "--socket", "agent.sock"},
+                  {"sh", "-c", "cd / && " + procguard_binary() + " progress"}, elsewhere);
+  EXPECT_EQ(progress.status(), 0) << progress.describe();
   GuardedRun named({"-t", "1h", "--name", "job-7", "--label", "team=a b", "--failsafe", "kernel"},
                    {program("sleeper"), "--exit-on", "TERM:4"}, base());
   ASSERT_TRUE(named.process().wait_for_output("ready"));

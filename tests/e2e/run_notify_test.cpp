@@ -104,5 +104,17 @@ TEST(RunNotifySocket, TheEnvironmentSaysIt) {
   EXPECT_EQ(untimed.outcome.out, "/outer:7:1:\n") << untimed.describe();
 }
 
+TEST(RunNotifySocket, ProgressByTheCommandLineIsRuns) {
+  const std::string progress = procguard_binary() + " progress --socket /nonexistent";
+  const Guarded guarded = run_guarded(
+      {"-t", "1s", "-s", "KILL", "--no-agent"},
+      {"sh", "-c", "for i in 1 2 3 4 5 6; do sleep 0.4; " + progress + " || exit 1; done; exit 7"});
+  EXPECT_EQ(guarded.status(), 7) << guarded.describe();
+  const Outcome deaf = run({.argv = {procguard_binary(), "progress"},
+                            .env = {"PROCGUARD_GUARD=g0", "NOTIFY_SOCKET=@procguard-test-nobody"}});
+  EXPECT_EQ(deaf.status(), 1) << deaf.describe();
+  EXPECT_NE(deaf.err.find("procguard run's own"), std::string::npos) << deaf.describe();
+}
+
 }  // namespace
 }  // namespace procguard::test

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "cli/agent_guarding.h"
-#include "cli/guard_view.h"
 #include "cli/poll_fd.h"
 #include "sys/pidfd.h"
 

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "sys/namespaces.h"
@@ -85,6 +87,13 @@ Result<std::unique_ptr<AgentGuarding>> AgentGuarding::connect(const std::string&
 AgentGuarding::AgentGuarding(std::string socket, const GuardingHost& host, GuardLink ask,
                              GuardLink events)
     : socket_(std::move(socket)), host_(host), ask_(std::move(ask)), events_(std::move(events)) {}
+
+// The command may have another working directory than we.
+std::string AgentGuarding::socket() const {
+  std::error_code unknown;
+  const auto path = std::filesystem::absolute(socket_, unknown);
+  return unknown ? socket_ : path.string();
+}
 
 Result<void> AgentGuarding::arm(const Subject& subject) {
   const RunOptions& options = host_.options;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/guard_link.h"
+#include "cli/guard_view.h"
 #include "cli/guarding.h"
 
 namespace procguard::cli {
@@ -24,6 +25,8 @@ class AgentGuarding final : public Guarding {
   const char* source() const override { return "agent"; }
   const char* membership() const override { return "bpf"; }
   bool needs_subreaper() const override { return false; }
+  std::string reference() const override { return guard_number(state_.id); }
+  std::string socket() const override;
   bool must_be_quick() const override { return false; }
   Result<void> arm(const Subject& subject) override;
   Result<void> watch_fds(sys::EventLoop& loop) override;

@@ -65,7 +65,7 @@ constexpr GuardsHelp kGuardsHelp[] = {
     {"progress", "progress [OPTIONS] [GUARD]",
      "Tells a guard that the work goes on: its timeout starts anew. Without GUARD it is the one "
      "that\n"
-     "the environment names in PROCGUARD_GUARD.",
+     "the environment names in PROCGUARD_GUARD: inside procguard run, run's.",
      "  procguard progress nightly\n"
      "  for f in *.gz; do gunzip \"$f\" && procguard progress; done"},
 };

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The subcommands that change guards: set, pause, resume, release, progress.
 #include <algorithm>
+#include <string_view>
 
 #include "cli/agent_commands.h"
 #include "cli/agent_options.h"
 #include "cli/command.h"
+#include "cli/guard_words.h"
+#include "cli/notify_port.h"
 
 namespace procguard::cli {
 namespace {
@@ -52,6 +55,15 @@ int for_each_guard(const char* command, proto::Op op, const std::vector<std::str
                     });
 }
 
+// The guard is that of the run that has started us, which hears its members by sd_notify(3).
+Result<void> tell_run() {
+  const char* address = std::getenv("NOTIFY_SOCKET");
+  auto told = address != nullptr ? notify_progress(address)
+                                 : Error("there is no NOTIFY_SOCKET", kAgentNone);
+  return told ? told
+              : Error("the guard is procguard run's own: " + told.error().message(), kAgentNone);
+}
+
 }  // namespace
 
 int set_main(const std::vector<std::string>& args) {
@@ -77,6 +89,10 @@ int progress_main(const std::vector<std::string>& args) {
     if (named == nullptr || *named == '\0') {
       return fail_usage("progress",
                         Error("no guard (expected g12, 12 or a name, or one in PROCGUARD_GUARD)"));
+    }
+    if (std::string_view(named) == kOwnGuard) {
+      const auto told = tell_run();
+      return told ? kAgentOk : fail("progress", told.error());
     }
     std::vector<std::string> with_guard = args;
     if (std::find(args.begin(), args.end(), "--") == args.end()) {

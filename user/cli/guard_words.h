@@ -16,6 +16,9 @@ Result<proto::RefBody> parse_guard(std::string_view text);
 // Would parse_guard() take it for a number? Then nobody could mean a guard of that name.
 bool is_guard_number(std::string_view text);
 
+// What `procguard run` calls a guard that it keeps itself: no agent gives this number.
+inline constexpr const char* kOwnGuard = "g0";
+
 // From where on events are wanted; 0: from the first that is kept.
 struct Since {
   std::uint64_t seq = 0;      // those with a higher number

@@ -52,6 +52,10 @@ class Guarding {
   virtual const char* membership() const = 0;  // "bpf", "subreaper", "cgroup"
   // Orphans of the tree are known as members only if they become children of this process.
   virtual bool needs_subreaper() const = 0;
+  // What the command finds in its environment: the guard by a number that is no other guard's, and
+  // where the agent listens that knows it (empty: none does).
+  virtual std::string reference() const = 0;
+  virtual std::string socket() const = 0;
   // Steps are taken by this process, as soon as the kernel tells it of a crossing.
   virtual bool must_be_quick() const = 0;
 

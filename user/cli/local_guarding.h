@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "cli/guard_words.h"
 #include "cli/guarding.h"
 #include "engine/controller.h"
 #include "engine/executor.h"
@@ -23,6 +24,8 @@ class LocalGuarding final : public Guarding {
   const char* source() const override { return source_->name(); }
   const char* membership() const override { return source_->membership(); }
   bool needs_subreaper() const override { return !kernel_tells(); }
+  std::string reference() const override { return kOwnGuard; }
+  std::string socket() const override { return {}; }
   bool must_be_quick() const override { return kernel_tells(); }
   Result<void> arm(const Subject& subject) override;
   Result<void> watch_fds(sys::EventLoop& loop) override;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/notify_port.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -11,12 +13,16 @@
 #include <utility>
 #include <vector>
 
+#include "cli/poll_fd.h"
+#include "core/clock.h"
+
 namespace procguard::cli {
 namespace {
 
 constexpr std::size_t kMaxDatagram = 4096;  // as the service manager has it
 constexpr std::size_t kMaxFds = 253;        // the kernel's SCM_MAX_FD
-constexpr int kAtOnce = 64;                 // datagrams, before others have their turn
+constexpr core::Ns kHearingPatience = 5 * core::kSecond;
+constexpr int kAtOnce = 64;  // datagrams, before others have their turn
 
 // A datagram and who sent it. The descriptors are held until it has been dealt with: a sender may
 // wait until they are closed, and only while it waits is it known to be a member.
@@ -66,7 +72,69 @@ std::optional<Datagram> receive(int socket) {
   return datagram;
 }
 
+// 0: it names none.
+socklen_t address_of(const std::string& name, sockaddr_un& address) {
+  address.sun_family = AF_UNIX;
+  if (name.size() < 2 || name.size() >= sizeof(address.sun_path) ||
+      (name[0] != '@' && name[0] != '/')) {
+    return 0;
+  }
+  std::memcpy(address.sun_path, name.data(), name.size());
+  const bool path = name[0] == '/';
+  address.sun_path[0] = path ? '/' : '\0';
+  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (path ? 1 : 0));
+}
+
+// False: errno says why.
+bool send_notice(int socket, const std::string& to, const std::string& text,
+                 const std::vector<sys::Fd>& fds) {
+  sockaddr_un address{};
+  iovec part{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
+  msghdr message{};
+  message.msg_name = &address;
+  message.msg_namelen = address_of(to, address);
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
+  if (message.msg_namelen == 0) {
+    errno = EINVAL;
+    return false;
+  }
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    for (std::size_t i = 0; i < fds.size(); ++i) {
+      const int fd = fds[i].get();
+      std::memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof(int));
+    }
+  }
+  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
 }  // namespace
+
+Result<void> notify_progress(const std::string& address) {
+  const sys::Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  int ends[2];
+  if (!socket || ::pipe2(ends, O_CLOEXEC) != 0) {
+    return Error::system("making a socket and a pipe", errno);
+  }
+  const sys::Fd heard(ends[0]);
+  std::vector<sys::Fd> held;
+  held.emplace_back(ends[1]);
+  if (!send_notice(socket.get(), address, "WATCHDOG=1", held)) {
+    return Error::system("telling " + address, errno);
+  }
+  held.clear();  // closed there as well once it has been dealt with
+  if (!readable(heard.get(), kHearingPatience)) {
+    return Error("whoever listens at " + address + " does not hear", EAGAIN);
+  }
+  return {};
+}
 
 Notice read_notice(std::string_view datagram) {
   Notice notice;
@@ -127,36 +195,7 @@ bool NotifyPort::take(const IsMember& is_member) {
 
 // What the manager has no room for is lost: nobody here may wait.
 void NotifyPort::pass_on(const std::string& text, const std::vector<sys::Fd>& fds) const {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (manager_.size() < 2 || manager_.size() >= sizeof(address.sun_path) ||
-      (manager_[0] != '@' && manager_[0] != '/')) {
-    return;
-  }
-  std::memcpy(address.sun_path, manager_.data(), manager_.size());
-  address.sun_path[0] = manager_[0] == '@' ? '\0' : '/';
-  const bool path = manager_[0] == '/';
-  iovec part{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
-  msghdr message{};
-  message.msg_name = &address;
-  message.msg_namelen =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + manager_.size() + (path ? 1 : 0));
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
-  if (!fds.empty()) {
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-    cmsghdr* rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-    for (std::size_t i = 0; i < fds.size(); ++i) {
-      const int fd = fds[i].get();
-      std::memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof(int));
-    }
-  }
-  ::sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  send_notice(socket_.get(), manager_, text, fds);
 }
 
 }  // namespace procguard::cli

@@ -22,6 +22,10 @@ struct Notice {
 };
 Notice read_notice(std::string_view datagram);
 
+// The other end: progress for whoever listens at `address`, from this process, which is known to be
+// a member only while it lives: waits until it was heard, for some seconds.
+Result<void> notify_progress(const std::string& address);
+
 class NotifyPort {
  public:
   using IsMember = std::function<bool(pid_t pid, uid_t uid)>;

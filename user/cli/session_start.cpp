@@ -18,6 +18,7 @@ namespace procguard::cli {
 namespace {
 
 constexpr const char* kGuardVariable = "PROCGUARD_GUARD";
+constexpr const char* kSocketVariable = "PROCGUARD_SOCKET";
 constexpr const char* kNotifyVariable = "NOTIFY_SOCKET";
 constexpr const char* kWatchdogVariable = "WATCHDOG_USEC";
 constexpr const char* kWatchdogPidVariable = "WATCHDOG_PID";
@@ -140,7 +141,8 @@ Result<void> Session::start() {
                                                                 : sys::current_scheduling())
                            .describe();
   warn();
-  return child_->let_go(record_.name);
+  // Where nobody would hear of progress the variable is empty.
+  return child_->let_go(notify_ || !guarding_->socket().empty() ? guarding_->reference() : "");
 }
 
 Result<void> Session::arm() {
@@ -205,11 +207,15 @@ void Session::warn() {
   }
 }
 
-// Ours, with what the command is to find instead; the guard's name comes when it is let go.
+// Ours, with what the command is to find instead; the guard's number comes when it is let go.
 std::vector<std::string> Session::environment() const {
   std::vector<std::string_view> replaced = {kGuardVariable};
   if (notify_) {
     replaced.insert(replaced.end(), {kNotifyVariable, kWatchdogVariable, kWatchdogPidVariable});
+  }
+  const std::string socket = guarding_->socket();
+  if (!socket.empty()) {
+    replaced.emplace_back(kSocketVariable);
   }
   std::vector<std::string> result;
   for (char** variable = environ; *variable != nullptr; ++variable) {
@@ -218,6 +224,9 @@ std::vector<std::string> Session::environment() const {
         replaced.end()) {
       result.emplace_back(text);
     }
+  }
+  if (!socket.empty()) {
+    result.push_back(std::string(kSocketVariable) + "=" + socket);
   }
   if (notify_) {
     const core::Ns us = std::max<core::Ns>(options_.guard.timeout_ns / core::kMicrosecond, 1);
