@@ -31,6 +31,7 @@ TEST(AgentLink, ConnectionsThatFail) {
       {EACCES, "procguard", kAgentNotPermitted, "usermod -aG procguard"},
       {EACCES, "", kAgentNotPermitted, "only root"},
       {EPERM, "ops", kAgentNotPermitted, "ops"},
+      {proto::Client::kServedByAnother, "", kAgentNotPermitted, "said"},
       {ENAMETOOLONG, "", kAgentUsage, "said"},
       {EAGAIN, "", kAgentNotRunning, "said"},
   };

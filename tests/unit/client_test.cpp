@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -57,6 +58,20 @@ TEST_F(Client, WithoutAnAnswerSaysSo) {
   ASSERT_FALSE(reply.ok());
   EXPECT_EQ(reply.error().code(), EAGAIN);
   EXPECT_LT(clock_.now() - began, kFarTooLong);
+}
+
+TEST_F(Client, OfAnotherUserSaysSo) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "needs root to be another user";
+  }
+  ASSERT_EQ(::seteuid(1), 0);
+  EXPECT_EQ(::listen(listener_.get(), 4), 0);  // who listens is who serves
+  ASSERT_EQ(::seteuid(0), 0);
+  const auto client = proto::Client::connect(path(), kPatience);
+  ASSERT_FALSE(client.ok());
+  EXPECT_EQ(client.error().code(), proto::Client::kServedByAnother);
+  EXPECT_NE(client.error().message().find("served by uid 1 "), std::string::npos)
+      << client.error().message();
 }
 
 TEST_F(Client, OfNobodySaysSo) {

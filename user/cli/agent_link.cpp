@@ -52,6 +52,8 @@ Error connect_failure(const Error& error, const std::string& path, const std::st
                                       : "; join its group: usermod -aG " + group +
                                             " USER, then log in again"),
                    kAgentNotPermitted);
+    case proto::Client::kServedByAnother:
+      return Error(error.message(), kAgentNotPermitted);
     case ENAMETOOLONG:
       return Error(error.message(), kAgentUsage);
     default:

@@ -50,7 +50,7 @@ class AgentParser {
  private:
   static constexpr const char* kStatuses =
       "Exit status: 0 done; 1 no such guard, or nothing matched; 2 used wrongly; 3 no agent is\n"
-      "running; 4 not permitted; 5 not supported by this kernel or agent; 6 the agent is too busy.";
+      "running; 4 not permitted, or not now; 5 not supported by this kernel or agent.";
 
   Options options_;
   Text socket_;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proto/client.h"
 
+#include <unistd.h>
+
 #include <cerrno>
+
+#include "sys/namespaces.h"
 
 namespace procguard::proto {
 namespace {
@@ -10,12 +14,27 @@ Error no_answer() {
   return Error("the agent does not answer", EAGAIN);
 }
 
+// In a user namespace the host's root may have no number.
+bool trusted(uid_t uid) {
+  return uid == 0 || uid == ::geteuid() || uid == ::getuid() ||
+         (uid == sys::kUnknownUser && !sys::in_host_user_namespace());
+}
+
 }  // namespace
 
 Result<Client> Client::connect(const std::string& path, core::Ns patience) {
   auto socket = sys::SeqPacket::connect_within(path, patience);
   if (!socket) {
     return socket.error().code() == EAGAIN ? no_answer() : socket.error();
+  }
+  const auto peer = socket->peer();
+  if (!peer) {
+    return peer.error();
+  }
+  if (!trusted(peer->uid)) {
+    return Error("socket " + path + " is served by uid " + std::to_string(peer->uid) +
+                     " (expected root or uid " + std::to_string(::geteuid()) + ")",
+                 kServedByAnother);
   }
   return Client(std::move(socket).value());
 }

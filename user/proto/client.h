@@ -3,6 +3,7 @@
 // thread.
 #pragma once
 
+#include <cerrno>
 #include <span>
 #include <string>
 #include <utility>
@@ -24,9 +25,12 @@ struct Refusal {
 
 class Client {
  public:
+  // Who serves the socket is neither root nor we: what is asked there is nobody else's business.
+  static constexpr int kServedByAnother = EKEYREJECTED;
+
   // Neither this nor a call waits longer than `patience` for the other end; 0: for ever. Error
   // codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted; EAGAIN: it does
-  // not answer.
+  // not answer; kServedByAnother.
   static Result<Client> connect(const std::string& path, core::Ns patience = 0);
   Result<void> wait_at_most(core::Ns patience) const { return socket_.wait_at_most(patience); }
 

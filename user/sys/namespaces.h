@@ -10,4 +10,9 @@ namespace procguard::sys {
 // also where /proc does not tell: who must know fails closed.
 bool in_host_pid_namespace();
 
+// Likewise of the first user namespace: elsewhere users that it does not know all have one number,
+// kUnknownUser.
+bool in_host_user_namespace();
+inline constexpr uid_t kUnknownUser = 65534;
+
 }  // namespace procguard::sys
