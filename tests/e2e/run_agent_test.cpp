@@ -234,5 +234,17 @@ TEST_F(RunAgent, ProgressOfMembersAndNobodyElse) {
   EXPECT_EQ(run.wait().status(), 137) << "of our user, but no member";
 }
 
+// The agent's numbers are the host's: in another pid namespace the command's alone is known.
+TEST_F(RunAgent, AKillOfMembersWithoutANumberHereIsAKill) {
+  start_agent();
+  Command base = this->base();
+  base.argv = {"unshare", "--pid", "--fork", "--mount-proc", "--kill-child"};
+  const Guarded result =
+      run_guarded({"-t", "300ms", "--escalate", "TERM:300ms,KILL", "--leftovers", "wait"},
+                  {"sh", "-c", program("sleeper") + " --ignore TERM & wait"}, base);
+  EXPECT_EQ(result.status(), 137) << result.describe();
+  EXPECT_EQ(result.signals(), (Strings{"TERM", "KILL"})) << result.describe();
+}
+
 }  // namespace
 }  // namespace procguard::test

@@ -130,6 +130,7 @@ engine::Outcome AgentGuarding::outcome_of(const proto::EventBody& body) const {
   if (body.reached > proto::kReachedPids && body.refused <= proto::kReachedPids && !refused) {
     outcome.reached.push_back(subject_.pid);
   }
+  outcome.others_reached = body.reached > outcome.reached.size();
   return outcome;
 }
 

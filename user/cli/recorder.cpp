@@ -63,7 +63,7 @@ void Recorder::on_step(const pg_guard& guard, const pg_event& event,
   if (acted && !record_.ending.tripped) {
     record_.ending.tripped = static_cast<pg_resource>(event.resource);
   }
-  if (acted && signal == SIGKILL && !outcome.reached.empty()) {
+  if (acted && signal == SIGKILL && (!outcome.reached.empty() || outcome.others_reached)) {
     record_.ending.killed = true;
   }
   if (event.step == 0 && event.result != PG_RESULT_GONE) {

@@ -23,9 +23,10 @@ namespace procguard::engine {
 
 struct Outcome {
   pg_result result = PG_RESULT_NONE;
-  int error = 0;               // errno of the first failure
-  std::vector<pid_t> reached;  // processes that got the signal, from us or from the kernel
-  std::vector<pid_t> refused;  // kill(2) says no, or never a target
+  int error = 0;                // errno of the first failure
+  std::vector<pid_t> reached;   // processes that got the signal, from us or from the kernel
+  std::vector<pid_t> refused;   // kill(2) says no, or never a target
+  bool others_reached = false;  // beside those: processes whose numbers are not known here
 };
 
 // Facts about a live process that decide how a step is recorded (read from /proc).
