@@ -250,6 +250,20 @@ TEST(AgentCommands, EachGuardIsAskedFor) {
   }
 }
 
+TEST(AgentCommands, AProgramsOwnGuardIsItsPrograms) {
+  FakeAgent agent([](const Asked& asked) -> Records {
+    return {refusal_of(asked, proto::Status::kNotFound, "no such guard")};
+  });
+  const std::string shown = "g281474976710657";
+  for (const Strings& words :
+       {Strings{"show", shown}, Strings{"set", shown, "-t", "1"}, Strings{"release", shown}}) {
+    const Outcome outcome = ask(agent, words);
+    EXPECT_EQ(outcome.status(), 1) << outcome.describe();
+    EXPECT_NE(outcome.err.find("only its program controls it"), std::string::npos)
+        << outcome.describe();
+  }
+}
+
 TEST(AgentCommands, ProgressOfTheGuardInTheEnvironment) {
   FakeAgent agent(guard_again);
   Command command = command_of(agent, {"progress"});

@@ -29,7 +29,7 @@ Result<int> set(const SetOptions& options, AgentLink& link) {
                              .limit = {limits.timeout_ns, limits.cpu_ns, limits.memory_bytes,
                                        limits.memory_growth_bytes}});
   const auto done = ask_for_guard(link, request);
-  return done ? Result<int>(kAgentOk) : done.error();
+  return done ? Result<int>(kAgentOk) : about_guard(done.error(), options.guard.ref);
 }
 
 // One after the other, each for itself: a guard that is no more is no reason to leave the next one
@@ -45,7 +45,8 @@ int for_each_guard(const char* command, proto::Op op, const std::vector<std::str
                         if (done) {
                           continue;
                         }
-                        const int failed = fail(command, done.error().in(guard.word));
+                        const int failed =
+                            fail(command, about_guard(done.error(), guard.ref).in(guard.word));
                         status = status == kAgentOk ? failed : status;
                         if (failed == kAgentNotRunning) {
                           break;  // so it would be with the others

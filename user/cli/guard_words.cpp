@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/agent_link.h"
 #include "core/clock.h"
 #include "core/units.h"
 #include "proto/codec.h"
@@ -115,6 +116,13 @@ Result<proto::RefBody> parse_guard(std::string_view text) {
   }
   proto::put_text(guard.name, text);
   return guard;
+}
+
+Error about_guard(const Error& error, const proto::RefBody& guard) {
+  return error.code() == kAgentNone && guard.id >= kFirstShownId
+             ? Error("a program's own guard, if it is one: only its program controls it",
+                     kAgentNone)
+             : error;
 }
 
 Result<Since> parse_when(std::string_view text, std::uint64_t now_real_ns) {

@@ -16,6 +16,11 @@ Result<proto::RefBody> parse_guard(std::string_view text);
 // Would parse_guard() take it for a number? Then nobody could mean a guard of that name.
 bool is_guard_number(std::string_view text);
 
+// The agent's answer about a guard. Lists have guards as well that programs show: their numbers
+// begin here, and the agent can do nothing to them.
+inline constexpr std::uint64_t kFirstShownId = 1ULL << 48;
+Error about_guard(const Error& error, const proto::RefBody& guard);
+
 // What `procguard run` calls a guard that it keeps itself: no agent gives this number.
 inline constexpr const char* kOwnGuard = "g0";
 

@@ -17,7 +17,7 @@ Result<int> show(const ShowOptions& options, AgentLink& link) {
   request.add(options.guard.ref);
   auto record = link.ask(request);
   if (!record) {
-    return record.error();
+    return about_guard(record.error(), options.guard.ref);
   }
   const auto guard = AgentLink::body<proto::ShowBody>(record.value());
   if (!guard) {
