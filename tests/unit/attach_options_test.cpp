@@ -145,6 +145,7 @@ TEST(AttachOptions, Mistakes) {
       {{"--pid", "1", "-t", "1", "--label", ""}, "K=V"},
       {{"--pid", "1", "-t", "1", "--label"}, "--label"},
       {{"--pid", "1", "-t", "1", "--label", "a b=c"}, "K=V"},
+      {{"--pid", "1", "-t", "1", "--label", std::string(64, 'k') + "=v"}, "K=V"},
       {{"--pid", "1", "-t", "1", "--label", "a=b\nc=d"}, "K=V"},
       {{"--pid", "1", "-t", "1", "--label", "a=1", "--label", "a=2"}, "twice"},
       {{"--pid", "1", "-t", "1", "--label", longest}, "less than 256"},

@@ -169,6 +169,8 @@ TEST(AuthorityForm, Labels) {
       {"two", [](AttachBody& b) { put_text(b.labels, "team=a\nk8s.io_pod-name=\n"); }, ""},
       {"the longest key", [](AttachBody& b) { put_text(b.labels, std::string(63, 'k') + "=v"); },
        ""},
+      {"a path and UTF-8", [](AttachBody& b) { put_text(b.labels, "k8s.io/team=Z\xc3\xbcrich"); },
+       ""},
       {"no end", [](AttachBody& b) { std::memset(b.labels, 'x', sizeof(b.labels)); }, "no end"},
       {"no =", [](AttachBody& b) { put_text(b.labels, "team"); }, "label 1: expected K=V"},
       {"no key", [](AttachBody& b) { put_text(b.labels, "a=b\n=b"); }, "label 2: expected K=V"},

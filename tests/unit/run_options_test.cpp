@@ -252,6 +252,7 @@ TEST(RunOptions, ErrorsNameWhatIsWrong) {
       {{"-t", "1", "--socket", "/s", "--no-agent", "true"}, "--socket and"},
       {{"-t", "1", "--socket", "", "true"}, "--socket"},
       {{"-t", "1", "--label", "x", "true"}, "--label"},
+      {{"-t", "1", "--name", "g12", "true"}, "guard's number"},
       {{"-t", "1", "--label", "a=1", "--label", "a=2", "true"}, "twice"},
       {{"-t", "1", "--report", "", "true"}, "--report"},
       {{"-t", "1", "--frobnicate", "true"}, "--frobnicate"},

@@ -7,6 +7,7 @@
 
 #include "agent/authority.h"
 #include "core/guard.h"
+#include "proto/labels.h"
 
 namespace procguard::agent {
 namespace {
@@ -16,7 +17,6 @@ using proto::AttachBody;
 constexpr std::uint32_t kKnownFlags =
     proto::kHasFd | proto::kHeld | proto::kSession | proto::kFailsafe | proto::kMonitor;
 constexpr std::uint32_t kMaxSignal = 64;
-constexpr std::size_t kMaxLabelKey = 63;
 
 using Verdict = std::optional<Denial>;
 
@@ -27,9 +27,6 @@ Verdict invalid(std::string text) {
 // Without a locale: the same everywhere.
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
-}
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 bool is_printable(char c) {
   return c >= ' ' && c <= '~';
@@ -162,13 +159,6 @@ Verdict check_name(const AttachBody& wanted) {
   return std::nullopt;
 }
 
-bool label_key(std::string_view key) {
-  return !key.empty() && key.size() <= kMaxLabelKey &&
-         std::all_of(key.begin(), key.end(), [](char c) {
-           return is_letter(c) || is_digit(c) || c == '_' || c == '.' || c == '-';
-         });
-}
-
 Verdict check_labels(const AttachBody& wanted) {
   const auto text = text_of(wanted.labels);
   if (!text) {
@@ -181,13 +171,13 @@ Verdict check_labels(const AttachBody& wanted) {
     rest.remove_prefix(std::min(line.size() + 1, rest.size()));
     const std::string name = "label " + std::to_string(keys.size() + 1);
     const std::string_view key = line.substr(0, line.find('='));
-    if (key.size() == line.size() || !label_key(key)) {
-      return invalid(name + ": expected K=V, with K of 1 to " + std::to_string(kMaxLabelKey) +
-                     " letters, digits, '_', '.' and '-'");
+    if (key.size() == line.size() || !proto::is_label_key(key)) {
+      return invalid(name + ": expected K=V, with K of 1 to " +
+                     std::to_string(proto::kMaxLabelKey) + " letters, digits and ._-/");
     }
-    if (!std::all_of(line.begin(), line.end(), is_printable)) {
+    if (!proto::is_label_value(line.substr(key.size() + 1))) {
       return invalid(name + ", " + std::string(key) +
-                     ": a byte is not permitted (expected printable ASCII)");
+                     ": a byte is not permitted (expected text on one line)");
     }
     if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
       return invalid(name + ", " + std::string(key) + ": is there twice (expected once)");

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "cli/guard_words.h"
 #include "cli/labels.h"
 #include "cli/limit_options.h"
 #include "cli/options.h"
@@ -103,6 +104,9 @@ void check_scope(const Parser& parser, Checks& checks, RunOptions& options) {
 
 void check_names(const Parser& parser, Checks& checks, RunOptions& options) {
   checks.guard_name(parser.name, "--name", options.guard.name);
+  if (is_guard_number(options.guard.name)) {
+    checks.fail("--name: '" + options.guard.name + "' would be taken for a guard's number");
+  }
   if (parser.report.given && parser.report.value.empty()) {
     checks.fail("--report: empty file name");
   }
