@@ -50,6 +50,10 @@ class RunAgent : public testing::Test {
   std::string shown(const std::string& guard) const {
     return run({.argv = {procguard_binary(), "show", "--socket", place_.socket, guard}}).out;
   }
+  // Its clocks run: the agent knows that the command was executed.
+  bool started(const std::string& guard) const {
+    return wait_until([&] { return shown(guard).find(guard + ": armed") != std::string::npos; });
+  }
 
   AgentPlace place_;
   std::unique_ptr<AgentProcess> agent_;

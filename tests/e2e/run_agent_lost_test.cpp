@@ -65,6 +65,7 @@ TEST_F(RunAgent, ATripOfTheNextAgentIsHeardAfterTheEnd) {
   start_agent();
   GuardedRun run({"-t", "3s"}, {program("sleeper")}, base());
   ASSERT_TRUE(run.process().wait_for_output("ready"));
+  ASSERT_TRUE(started("g1"));
   const pid_t command = child_named(run.process().pid(), "sleeper");
   while_stopped(run, [&] {
     agent_->kill();
@@ -81,6 +82,7 @@ TEST_F(RunAgent, WhatAnAgentToldBeforeItWentIsHeard) {
   start_agent();
   GuardedRun run({"-t", "1s"}, {program("sleeper")}, base());
   ASSERT_TRUE(run.process().wait_for_output("ready"));
+  ASSERT_TRUE(started("g1"));
   const pid_t command = child_named(run.process().pid(), "sleeper");
   while_stopped(run, [&] {
     EXPECT_TRUE(wait_until([&] { return ended(command); }));
@@ -129,6 +131,7 @@ TEST_F(RunAgent, SomebodyElsesGuardOfTheSameNumberIsLeftAlone) {
   start_agent();
   GuardedRun run({"-t", "1h"}, {program("sleeper"), "--exit-on", "USR1:5"}, base());
   ASSERT_TRUE(run.process().wait_for_output("ready"));
+  ASSERT_TRUE(started("g1"));
   Subprocess other({.argv = {program("sleeper")}});
   ASSERT_TRUE(other.wait_for_output("ready"));
   while_stopped(run, [&] {
@@ -180,6 +183,7 @@ TEST_F(RunAgent, AGuardIsReleasedByTheNextAgent) {
   start_agent();
   GuardedRun run({"-t", "1h"}, {"sh", "-c", program("sleeper") + " & wait"}, base());
   ASSERT_TRUE(run.process().wait_for_output("ready"));
+  ASSERT_TRUE(started("g1"));
   const pid_t command = child_named(run.process().pid(), "sh");
   ASSERT_GT(command, 0);
   while_stopped(run, [&] {

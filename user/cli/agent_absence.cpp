@@ -68,11 +68,6 @@ void AgentGuarding::lose() {
   ask_.reset();
   std::optional<GuardLink> told = std::exchange(events_, std::nullopt);
   sweep_at_ = core::kNever;
-  if (!released_ && state_.id != 0) {
-    lost_ns_ = host_.clock.now();
-    retry_wait_ = kFirstLook;
-    retry_at_ = lost_ns_ + retry_wait_;
-  }
   // What it has told before it went is still there to be read.
   while (told && readable(told->fd(), 0)) {
     const auto bodies = told->events();
@@ -80,6 +75,11 @@ void AgentGuarding::lose() {
       break;
     }
     tell(bodies.value());
+  }
+  if (!released_ && state_.id != 0 && state_.phase != PG_GUARD_ENDED) {
+    lost_ns_ = host_.clock.now();
+    retry_wait_ = kFirstLook;
+    retry_at_ = lost_ns_ + retry_wait_;
   }
   if (away() && executed_ns_ != 0 && !ended_) {
     say_gone();
