@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guards of an agent on real processes.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <thread>
 
 #include "tests/agent/agent_under_test.h"
+#include "tests/support/peer.h"
 
 namespace procguard::test {
 namespace {
@@ -62,6 +65,26 @@ TEST_F(AgentGuards, AHeldOneStartsWhenItsClientDoesNotComeBack) {
   start_agent();
   EXPECT_EQ(show(id)->row.guard.armed_ns, 0U) << "it waits";
   EXPECT_EQ(target.wait(60s), SIGKILL) << "ten seconds later";
+}
+
+// The moment has come to take the programs off, and a guard is made in the same moment.
+TEST_F(AgentGuards, OneThatIsMadeWhenTheAgentIsIdleForLongIsGuarded) {
+  Peer target([](Script& line) {
+    line.hear();
+    touch(map_pages(96 * kMiB), 96 * kMiB);
+    sleep_on();
+  });
+  const auto wanted = process_guard().memory(rss(target.pid()) + 48 * kMiB);
+  const std::uint64_t before = attach(process_guard().timeout(1h), target.pid());
+  EXPECT_EQ(act(proto::Op::kRelease, before).status, proto::Status::kOk);
+  EXPECT_TRUE(list().empty());
+  ASSERT_EQ(::kill(agent_->pid(), SIGSTOP), 0);
+  std::thread asks([&] { EXPECT_NE(attach(wanted, target.pid()), 0U); });
+  std::this_thread::sleep_for(11s);  // longer than it keeps them attached for nobody
+  ASSERT_EQ(::kill(agent_->pid(), SIGCONT), 0);
+  asks.join();
+  target.tell();
+  EXPECT_EQ(WTERMSIG(target.wait()), SIGKILL);
 }
 
 TEST_F(AgentGuards, SurviveTheAgentsDeath) {

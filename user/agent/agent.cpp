@@ -69,9 +69,12 @@ void Agent::tell_losses() {
   guards_->tell(lost);
 }
 
+bool Agent::idle() const {
+  return guards_->live() == 0 && sessions_->size() == 0 && !controller_->busy();
+}
+
 void Agent::consider_idle() {
-  const bool idle = guards_->live() == 0 && sessions_->size() == 0 && !controller_->busy();
-  if (!idle) {
+  if (!idle()) {
     idle_at_ = core::kNever;
   } else if (idle_at_ == core::kNever && source_->programs().attached(kernel::Group::kLifecycle)) {
     idle_at_ = clock_.now() + kIdleFor;
@@ -91,7 +94,9 @@ void Agent::on_time() {
   }
   if (idle_at_ <= now) {
     idle_at_ = core::kNever;
-    source_->detach();
+    if (idle()) {  // a client may have been heard since it was looked at
+      source_->detach();
+    }
   }
   guards_->on_time();
   controller_->on_time();

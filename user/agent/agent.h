@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Agent: the daemon put together. Owns the loop and everything on it; one thread, but for the
-// log's. What it guards is in pinned maps: see adopt.
+// log's and the closer's. What it guards is in pinned maps: see adopt.
 #pragma once
 
 #include <memory>
@@ -49,6 +49,7 @@ class Agent {
   void reload();
   void on_time();
   void after_turn();
+  bool idle() const;
   void consider_idle();
   void tell_losses();
   core::Ns next_wake();
