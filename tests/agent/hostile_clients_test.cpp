@@ -232,7 +232,8 @@ struct PageRow {
 };
 
 constexpr const char* kExpected =
-    "a session's descriptor: expected a memfd of 65536 bytes, sealed against shrinking";
+    "a session's descriptor: expected a memfd of 65536 bytes, sealed against shrinking and "
+    "growing";
 
 class AgentPages : public AgentClients, public testing::WithParamInterface<PageRow> {};
 
@@ -260,16 +261,18 @@ TEST_P(AgentPages, OnlyWhatCannotShrinkIsMapped) {
 
 INSTANTIATE_TEST_SUITE_P(
     Rows, AgentPages,
-    testing::Values(PageRow{"right", sizeof(proto::Page), F_SEAL_SHRINK | F_SEAL_GROW, 1, nullptr},
-                    PageRow{"unsealed", sizeof(proto::Page), 0, 1, kExpected},
-                    PageRow{"may_shrink", sizeof(proto::Page), F_SEAL_GROW, 1, kExpected},
-                    PageRow{"empty", 0, F_SEAL_SHRINK, 1, kExpected},
-                    PageRow{"too_small", sizeof(proto::Page) - 1, F_SEAL_SHRINK, 1, kExpected},
-                    PageRow{"too_large", sizeof(proto::Page) + 1, F_SEAL_SHRINK, 1, kExpected},
-                    PageRow{"none", sizeof(proto::Page), F_SEAL_SHRINK, 0,
-                            "session: the record does not have the bodies of this request"},
-                    PageRow{"two", sizeof(proto::Page), F_SEAL_SHRINK, 2,
-                            "session: the record does not have the bodies of this request"}),
+    testing::Values(
+        PageRow{"right", sizeof(proto::Page), F_SEAL_SHRINK | F_SEAL_GROW, 1, nullptr},
+        PageRow{"unsealed", sizeof(proto::Page), 0, 1, kExpected},
+        PageRow{"may_shrink", sizeof(proto::Page), F_SEAL_GROW, 1, kExpected},
+        PageRow{"may_grow", sizeof(proto::Page), F_SEAL_SHRINK, 1, kExpected},
+        PageRow{"empty", 0, F_SEAL_SHRINK | F_SEAL_GROW, 1, kExpected},
+        PageRow{"too_small", sizeof(proto::Page) - 1, F_SEAL_SHRINK | F_SEAL_GROW, 1, kExpected},
+        PageRow{"too_large", sizeof(proto::Page) + 1, F_SEAL_SHRINK | F_SEAL_GROW, 1, kExpected},
+        PageRow{"none", sizeof(proto::Page), F_SEAL_SHRINK, 0,
+                "session: the record does not have the bodies of this request"},
+        PageRow{"two", sizeof(proto::Page), F_SEAL_SHRINK, 2,
+                "session: the record does not have the bodies of this request"}),
     [](const auto& row) { return std::string(row.param.name); });
 
 TEST_F(AgentClients, APageThatChangesWhileItIsRead) {

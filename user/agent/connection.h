@@ -24,6 +24,11 @@ class Connection {
   const sys::Peer& peer() const { return peer_; }
   const Asker& asker() const { return asker_; }
   const sys::SeqPacket& socket() const { return socket_; }
+  // The other end hears at once that it is over.
+  sys::Fd take_socket() && {
+    socket_.shut_down();
+    return std::move(socket_).release();
+  }
 
   // Sends now, or as soon as the client reads.
   void send(proto::Writer& reply);
@@ -34,6 +39,9 @@ class Connection {
   bool waits() const { return !outbox_.empty(); }
   bool broken() const { return broken_; }
   void close() { broken_ = true; }
+  // The other end has closed, and all that it had sent was read.
+  void end() { broken_ = ended_ = true; }
+  bool ended() const { return ended_; }
 
   // Whoever is not root gets so many records a second; false: not now.
   bool may_ask(core::Ns now);
@@ -60,6 +68,7 @@ class Connection {
   Asker asker_;
   std::deque<proto::Bytes> outbox_;
   bool broken_ = false;
+  bool ended_ = false;
   core::Ns window_ns_ = 0;
   std::uint32_t asked_ = 0;
   core::Ns paused_until_ = core::kNever;

@@ -69,7 +69,7 @@ std::optional<Denial> Guards::attach(const Asker& asker, const proto::AttachBody
   if (auto denied = check_form(wanted)) {
     return denied;
   }
-  if (!fd) {
+  if ((wanted.flags & proto::kHasFd) == 0) {
     if (auto denied = check_number(asker)) {
       return denied;
     }

@@ -86,23 +86,33 @@ void Server::on_connect() {
 void Server::admit(sys::SeqPacket socket) {
   const auto peer = socket.peer();
   if (!peer) {
+    descriptors_.close(std::move(socket).release(), 0);
     return;
   }
   const uid_t uid = peer->uid;
   const Asker asker{.uid = uid, .same_pid_namespace = numbers_are_ours(peer->pid)};
   const std::uint64_t id = next_id_++;
   auto connection = std::make_unique<Connection>(id, std::move(socket), peer.value(), asker);
-  if (connections_.size() >= most_ || (!asker.root() && per_uid_[uid] >= kMostOfAUid)) {
+  const auto open = per_uid_.find(uid);
+  const bool many = !asker.root() && open != per_uid_.end() && open->second >= kMostOfAUid;
+  if (connections_.size() >= most_ || many || descriptors_.too_many(uid)) {
     connection->send_error(0, {.status = proto::Status::kBusy, .text = "too many connections"});
-    return;
+    return discard(*connection);
   }
   if (!loop_.add(connection->fd(), EPOLLIN,
                  [this, id](std::uint32_t events) { on_ready(id, events); })) {
-    return;
+    return discard(*connection);
   }
   per_uid_[uid]++;
   watched_[id] = EPOLLIN;
   connections_[id] = std::move(connection);
+}
+
+// What it has sent and nobody has read may have descriptors with it.
+void Server::discard(Connection& connection) {
+  if (!connection.ended()) {
+    descriptors_.close(std::move(connection).take_socket(), connection.asker().uid);
+  }
 }
 
 Connection* Server::find(std::uint64_t id) {
@@ -136,6 +146,13 @@ void Server::on_ready(std::uint64_t id, std::uint32_t events) {
 
 // False: there is nothing more to read now.
 bool Server::read_one(Connection& connection) {
+  const uid_t uid = connection.asker().uid;
+  if (descriptors_.too_many(uid)) {
+    connection.send_error(0, {.status = proto::Status::kBusy,
+                              .text = "too many descriptors of this user cannot be closed"});
+    connection.close();
+    return false;
+  }
   auto received = connection.socket().receive(buffer_, proto::kMaxFds);
   if (!received) {
     if (received.error().code() != EAGAIN && received.error().code() != EWOULDBLOCK) {
@@ -143,10 +160,11 @@ bool Server::read_one(Connection& connection) {
     }
     return false;
   }
-  if (received->bytes == 0) {
-    connection.close();
+  if (received->closed) {
+    connection.end();
     return false;
   }
+  descriptors_.screen(received->fds, uid);
   if (!connection.may_ask(clock_.now())) {
     connection.send_error(0, {.status = proto::Status::kBusy,
                               .text = "too many requests a second: this one was dropped"});
@@ -195,6 +213,7 @@ void Server::tidy() {
     }
     closed_(connection);
     loop_.remove(connection.fd());
+    discard(connection);
     if (auto count = per_uid_.find(connection.asker().uid);
         count != per_uid_.end() && --count->second == 0) {
       per_uid_.erase(count);
@@ -218,6 +237,10 @@ void Server::stop() {
     ::unlink(path_.c_str());
     socket_.reset();
   }
+  for (const auto& [id, connection] : connections_) {
+    discard(*connection);
+  }
+  connections_.clear();
 }
 
 }  // namespace procguard::agent

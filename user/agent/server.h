@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/connection.h"
+#include "agent/descriptors.h"
 #include "core/clock.h"
 #include "sys/event_loop.h"
 
@@ -44,6 +45,7 @@ class Server {
   void admit(sys::SeqPacket socket);
   void on_ready(std::uint64_t id, std::uint32_t events);
   bool read_one(Connection& connection);
+  void discard(Connection& connection);
   void watch(Connection& connection);
 
   sys::EventLoop& loop_;
@@ -56,6 +58,7 @@ class Server {
   std::map<std::uint64_t, std::unique_ptr<Connection>> connections_;
   std::map<std::uint64_t, std::uint32_t> watched_;  // epoll events by connection
   std::map<uid_t, std::size_t> per_uid_;
+  Descriptors descriptors_;
   std::vector<std::byte> buffer_;
   std::uint64_t next_id_ = 1;
   std::size_t most_;

@@ -43,14 +43,17 @@ class PageView {
     }
   }
 
-  // Sealed against shrinking: else reading it could end us.
+  // Sealed against shrinking: else reading it could end us. Against growing: freeing what it has
+  // grown to would take its time at the session's end.
   std::optional<Denial> map(int fd) {
     struct stat about {};
     const int seals = fd < 0 ? -1 : ::fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || ::fstat(fd, &about) != 0 ||
+    constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
+    if (seals < 0 || (seals & kSeals) != kSeals || ::fstat(fd, &about) != 0 ||
         static_cast<std::size_t>(about.st_size) != sizeof(proto::Page)) {
       return invalid("a session's descriptor: expected a memfd of " +
-                     std::to_string(sizeof(proto::Page)) + " bytes, sealed against shrinking");
+                     std::to_string(sizeof(proto::Page)) +
+                     " bytes, sealed against shrinking and growing");
     }
     void* data = ::mmap(nullptr, sizeof(proto::Page), PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) {

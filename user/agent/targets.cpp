@@ -40,7 +40,10 @@ std::optional<Denial> Targets::resolve(const proto::AttachBody& wanted, sys::Fd 
 std::optional<Denial> Targets::resolve_process(const proto::AttachBody& wanted, sys::Fd fd,
                                                HeldTarget& held) const {
   pid_t pid = static_cast<pid_t>(wanted.pid);
-  if (fd) {
+  if ((wanted.flags & proto::kHasFd) != 0) {
+    if (!fd) {
+      return wrong_fd("the descriptor of the target", "expected a pidfd");
+    }
     const auto named = sys::pid_of_pidfd(fd.get());
     if (!named && named.error().code() == ESRCH) {
       return Denial{.status = Status::kNotFound, .text = "the process of the descriptor has ended"};

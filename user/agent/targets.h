@@ -24,7 +24,8 @@ class Targets {
  public:
   explicit Targets(pid_t self) : self_(self) {}
 
-  // `fd`: what came with the body; none: the number in it counts, which is for authority to permit.
+  // `fd`: what came with the body, none if that is nothing to guard. Without a descriptor the
+  // number in the body counts, which is for authority to permit.
   std::optional<Denial> resolve(const proto::AttachBody& wanted, sys::Fd fd,
                                 HeldTarget& held) const;
   // Fills in whose process it is, for whoever has to own it; still_there() is to be asked after it.

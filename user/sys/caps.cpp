@@ -91,6 +91,28 @@ Result<void> shrink_bounding_set(std::uint64_t keep) {
   return {};
 }
 
+// The sets of the calling thread.
+Result<void> reduce_to(std::uint64_t keep) {
+  // The C library has no wrappers; version 3 takes two halves of 32 bits.
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> halves{};
+  if (::syscall(SYS_capget, &header, halves.data()) != 0) {
+    return Error::system("reading own capabilities", errno);
+  }
+  const auto reduce = [](__user_cap_data_struct& half, std::uint64_t part) {
+    half.effective &= static_cast<__u32>(part);
+    half.permitted &= static_cast<__u32>(part);
+    half.inheritable &= static_cast<__u32>(part);
+  };
+  reduce(halves[0], keep);
+  reduce(halves[1], keep >> 32);
+  // The kernel takes out of the ambient set what is no longer permitted and inheritable.
+  if (::syscall(SYS_capset, &header, halves.data()) != 0) {
+    return Error::system("giving up capabilities", errno);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Capabilities> read_capabilities(const std::string& proc_self) {
@@ -153,24 +175,11 @@ Result<void> keep_only(std::span<const int> capabilities) {
   if (auto shrunk = shrink_bounding_set(keep); !shrunk) {
     return shrunk;
   }
-  // The C library has no wrappers; version 3 takes two halves of 32 bits.
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> halves{};
-  if (::syscall(SYS_capget, &header, halves.data()) != 0) {
-    return Error::system("reading own capabilities", errno);
-  }
-  const auto reduce = [](__user_cap_data_struct& half, std::uint64_t part) {
-    half.effective &= static_cast<__u32>(part);
-    half.permitted &= static_cast<__u32>(part);
-    half.inheritable &= static_cast<__u32>(part);
-  };
-  reduce(halves[0], keep);
-  reduce(halves[1], keep >> 32);
-  // The kernel takes out of the ambient set what is no longer permitted and inheritable.
-  if (::syscall(SYS_capset, &header, halves.data()) != 0) {
-    return Error::system("giving up capabilities", errno);
-  }
-  return {};
+  return reduce_to(keep);
+}
+
+Result<void> give_up_all() {
+  return reduce_to(0);
 }
 
 Lockdown parse_lockdown(std::string_view text) {

@@ -45,6 +45,9 @@ bool may_signal_any(const Capabilities& capabilities);
 // takes CAP_SETPCAP).
 Result<void> keep_only(std::span<const int> capabilities);
 
+// Gives up what the calling thread has: effective, permitted, inheritable and ambient.
+Result<void> give_up_all();
+
 enum class Lockdown { kUnknown, kNone, kIntegrity, kConfidentiality };
 
 // "none [integrity] confidentiality": the mode in brackets.

@@ -69,10 +69,13 @@ Result<SeqPacket> connected(Fd fd, const std::string& path) {
   return SeqPacket(std::move(fd));
 }
 
-void take_fds(msghdr& message, std::vector<Fd>& fds) {
+// True: the record says who sent it.
+bool take_parts(msghdr& message, std::vector<Fd>& fds) {
+  bool told = false;
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
        part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+      told = told || (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_CREDENTIALS);
       continue;
     }
     const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -82,6 +85,7 @@ void take_fds(msghdr& message, std::vector<Fd>& fds) {
       fds.emplace_back(fd);
     }
   }
+  return told;
 }
 
 }  // namespace
@@ -112,6 +116,11 @@ Result<SeqPacket> SeqPacket::listen(const std::string& path) {
   ::umask(before);
   if (bound != 0) {
     return Error::system("binding " + path, code);
+  }
+  // Accepted sockets inherit it: a record without bytes says who sent it, the end of all does not.
+  const int on = 1;
+  if (::setsockopt(fd.value().get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) {
+    return Error::system("asking for the senders of records", errno);
   }
   if (::listen(fd.value().get(), kBacklog) != 0) {
     return Error::system("listening at " + path, errno);
@@ -193,12 +202,12 @@ Result<void> SeqPacket::send(std::span<const std::byte> record, std::span<const 
 Result<SeqPacket::Received> SeqPacket::receive(std::span<std::byte> buffer,
                                                std::size_t max_fds) const {
   iovec part{.iov_base = buffer.data(), .iov_len = buffer.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMostFds * sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(kMostFds * sizeof(int))];
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control;
-  message.msg_controllen = CMSG_SPACE((max_fds < kMostFds ? max_fds : kMostFds) * sizeof(int));
+  message.msg_controllen = sizeof(control);
   ssize_t bytes = 0;
   while ((bytes = ::recvmsg(fd_.get(), &message, MSG_CMSG_CLOEXEC)) < 0) {
     if (errno != EINTR) {
@@ -207,8 +216,9 @@ Result<SeqPacket::Received> SeqPacket::receive(std::span<std::byte> buffer,
   }
   Received received;
   received.bytes = static_cast<std::size_t>(bytes);
-  received.truncated = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
-  take_fds(message, received.fds);
+  received.closed = !take_parts(message, received.fds) && bytes == 0;
+  received.truncated =
+      (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || received.fds.size() > max_fds;
   return received;
 }
 

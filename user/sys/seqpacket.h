@@ -41,9 +41,11 @@ class SeqPacket {
   Result<void> wait_at_most(core::Ns patience) const;
 
   int fd() const { return fd_.get(); }
+  Fd release() && { return std::move(fd_); }
   Result<Peer> peer() const;
 
-  // The next connection, non-blocking; nothing if there is none (any more). Error codes: EMFILE,
+  // Of a socket that listen() made. The next connection, non-blocking; nothing if there is none
+  // (any more). Error codes: EMFILE,
   // ...
   Result<std::optional<SeqPacket>> accept() const;
 
@@ -51,11 +53,13 @@ class SeqPacket {
   Result<void> send(std::span<const std::byte> record, std::span<const int> fds = {}) const;
 
   struct Received {
-    std::size_t bytes = 0;   // 0: the other end has closed
+    std::size_t bytes = 0;
+    bool closed = false;     // by the other end, and nothing is left to be read
     bool truncated = false;  // record or descriptors were more than there was room for
     std::vector<Fd> fds;
   };
-  // One record into `buffer`. Error codes: EAGAIN; ECONNRESET.
+  // One record into `buffer`. Descriptors beyond `max_fds` are received too: the kernel closes
+  // those that are not at once, which may take long. Error codes: EAGAIN; ECONNRESET.
   Result<Received> receive(std::span<std::byte> buffer, std::size_t max_fds) const;
 
   void shut_down() const;
