@@ -268,6 +268,23 @@ TEST_F(AgentCgroups, SurvivesTheAgent) {
   EXPECT_TRUE(wait_until([&] { return container.empty(); }, 20s));
 }
 
+// What a tenant does below, and to the way there, does not make the agent refuse root.
+TEST_F(AgentCgroups, WhatItsOwnerBarsIsNoObstacle) {
+  TestCgroup outer;
+  TestCgroup inner = outer.child("inner");
+  TestCgroup below = inner.child("below");
+  for (const TestCgroup* each : {&outer, &inner, &below}) {
+    ASSERT_EQ(::chown(each->path().c_str(), 65533, 65533), 0);
+    ASSERT_EQ(::chmod(each->path().c_str(), 0), 0);
+  }
+  Sleeper member;
+  inner.add(member.pid());
+  EXPECT_NE(attach_cgroup(cgroup_guard().timeout(1h), outer.path()), 0U);
+  const std::uint64_t id = attach_cgroup(cgroup_guard().timeout(200ms), inner.path());
+  EXPECT_NE(id, 0U);
+  EXPECT_EQ(member.wait(), SIGKILL);
+}
+
 TEST_F(AgentCgroups, OneOwnerACgroup) {
   TestCgroup cgroup;
   ASSERT_EQ(::chown(cgroup.path().c_str(), 65533, 65533), 0);

@@ -3,9 +3,13 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -25,6 +29,22 @@ Denial no_process(pid_t pid) {
 
 Denial wrong_fd(const std::string& what, const std::string& why) {
   return {.status = Status::kInvalid, .text = what + ": " + why};
+}
+
+// The path that the kernel gives a directory is that of its mount, which may be another than ours.
+// A way that its owner has barred is no reason to refuse: the descriptor counts. Nothing is entered
+// that somebody may have mounted below.
+bool leads_to(const std::string& path, const sys::CgroupMounts::V2& v2, ino_t id) {
+  const sys::Fd root(::open(v2.point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const std::size_t below = path.find_first_not_of('/', std::min(v2.point.size(), path.size()));
+  const std::string way = below == std::string::npos ? "." : path.substr(below);
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS;
+  const sys::Fd there(
+      static_cast<int>(::syscall(SYS_openat2, root.get(), way.c_str(), &how, sizeof(how))));
+  struct stat about {};
+  return there ? ::fstat(there.get(), &about) == 0 && about.st_ino == id : errno == EACCES;
 }
 
 }  // namespace
@@ -103,8 +123,13 @@ std::optional<Denial> Targets::resolve_cgroup(sys::Fd fd, HeldTarget& held) cons
   if (!path) {
     return wrong_fd("the cgroup", path.error().message());
   }
-  const auto cgroup = sys::Cgroup::open_resolved(path.value());
-  if (!cgroup || cgroup->id() != about.st_ino) {
+  const auto type = sys::read_file("cgroup.type", fd.get());  // the root has none
+  if (type && type->starts_with("threaded")) {
+    return wrong_fd("cgroup '" + sys::printable(path.value()) + "'",
+                    "it is threaded; use the domain cgroup above it");
+  }
+  const auto mounts = sys::read_cgroup_mounts();
+  if (!mounts || !mounts->v2 || !leads_to(path.value(), *mounts->v2, about.st_ino)) {
     return Denial{.status = Status::kNotFound,
                   .text = "cgroup '" + sys::printable(path.value()) +
                           "': it is not there for the agent (removed, or of another mount)"};
@@ -114,7 +139,7 @@ std::optional<Denial> Targets::resolve_cgroup(sys::Fd fd, HeldTarget& held) cons
   held.target.cgroup_id = about.st_ino;
   held.facts.cgroup = sys::printable(path.value());
   held.facts.cgroup_uid = about.st_uid;
-  const auto inside = cgroup->contains(self_);
+  const auto inside = sys::cgroup_contains(mounts.value(), about.st_ino, self_);
   held.facts.holds_agent = !inside || inside.value();  // fail closed
   return std::nullopt;
 }

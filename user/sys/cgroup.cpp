@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "sys/files.h"
+#include "sys/procfs.h"
 
 namespace procguard::sys {
 
@@ -231,11 +232,28 @@ Result<std::vector<pid_t>> Cgroup::processes() const {
 }
 
 Result<bool> Cgroup::contains(pid_t pid) const {
-  const auto pids = processes();
-  if (!pids) {
-    return pids.error();
+  const auto mounts = read_cgroup_mounts();
+  return mounts ? cgroup_contains(mounts.value(), id_, pid) : mounts.error();
+}
+
+Result<bool> cgroup_contains(const CgroupMounts& mounts, std::uint64_t id, pid_t pid) {
+  const auto line = ProcRoot().cgroup(pid);
+  if (!line) {
+    return line.error();
   }
-  return std::binary_search(pids.value().begin(), pids.value().end(), pid);
+  auto directory = cgroup_directory(mounts, line.value());
+  if (!directory) {
+    return Error("the cgroup of process " + std::to_string(pid) + " is not to be seen", ENOENT);
+  }
+  for (std::string& path = *directory;; path.resize(path.rfind('/'))) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) {
+      return Error::system("cgroup " + quoted(path), errno);
+    }
+    if (status.st_ino == id || path == mounts.v2->point) {
+      return status.st_ino == id;
+    }
+  }
 }
 
 Result<bool> Cgroup::populated() const {

@@ -53,6 +53,8 @@ class Cgroup {
   // Processes in it and below it in ascending order, each once; without zombies and processes that
   // this pid namespace does not see.
   Result<std::vector<pid_t>> processes() const;
+  // Asks where the process is, not who is here: nobody who owns what is below can make it fail or
+  // take long.
   Result<bool> contains(pid_t pid) const;
   // The line "populated 1" of cgroup.events: a live process is in it or below.
   Result<bool> populated() const;
@@ -72,6 +74,10 @@ class Cgroup {
   std::uint64_t id_;
   Fd directory_;
 };
+
+// Is this process in the cgroup with this id (see Cgroup::id) or below it? Errors: its cgroup, or
+// one above it, is not to be seen.
+Result<bool> cgroup_contains(const CgroupMounts& mounts, std::uint64_t id, pid_t pid);
 
 // The absolute path of the directory a process with this /proc/PID/cgroup line is in. Nothing if it
 // lies outside of what is mounted, or has been removed.
