@@ -275,6 +275,25 @@ INSTANTIATE_TEST_SUITE_P(
                 "session: the record does not have the bodies of this request"}),
     [](const auto& row) { return std::string(row.param.name); });
 
+TEST_F(AgentClients, OneSessionAProcessAndOfItsOwnUser) {
+  const sys::Fd page = memfd_of(sizeof(proto::Page), F_SEAL_SHRINK | F_SEAL_GROW);
+  auto first = std::make_optional(connect());
+  ASSERT_EQ(proto::refusal(open_session(*first, {page.get()}).value()).text, "");
+  proto::Client second = connect();
+  const auto busy = proto::refusal(open_session(second, {page.get()}).value());
+  EXPECT_EQ(busy.status, Status::kBusy);
+  EXPECT_NE(busy.text.find("has a session on another connection"), std::string::npos) << busy.text;
+  first.reset();
+  EXPECT_TRUE(wait_until([&] {
+    return proto::refusal(open_session(second, {page.get()}).value()).status == Status::kOk;
+  }));
+  // Its real and saved uid are root's, who it says to be is not.
+  auto other = connect_as(kUser).value();
+  const auto refused = proto::refusal(open_session(other, {page.get()}).value());
+  EXPECT_EQ(refused.status, Status::kNotPermitted);
+  EXPECT_NE(refused.text.find("of real uid 0, saved uid 0"), std::string::npos) << refused.text;
+}
+
 TEST_F(AgentClients, APageThatChangesWhileItIsRead) {
   const sys::Fd page = memfd_of(sizeof(proto::Page), F_SEAL_SHRINK | F_SEAL_GROW);
   auto* words = static_cast<std::uint32_t*>(

@@ -20,6 +20,11 @@ Denial invalid(const std::string& text) {
   return {.status = Status::kInvalid, .text = text};
 }
 
+Denial not_seen() {
+  return {.status = Status::kNotPermitted,
+          .text = "the program at the other end is not to be seen from here"};
+}
+
 // Word by word, each read before the next and all before whatever is read after it.
 void copy_words(const proto::PageSlot& shared, proto::PageSlot& slot) {
   using Word __attribute__((may_alias)) = std::uint64_t;
@@ -91,11 +96,15 @@ std::optional<Denial> Sessions::open(const Connection& connection, sys::Fd page,
     return invalid("this connection has a session");
   }
   const pid_t pid = connection.peer().pid;
-  auto pidfd = sys::open_pidfd(pid);
-  const auto now = targets_.status(pid);
-  if (pid <= 0 || !pidfd || !now) {
-    return Denial{.status = Status::kNotPermitted,
-                  .text = "the program at the other end is not to be seen from here"};
+  auto pidfd = connection.socket().peer_pidfd();
+  if (!pidfd && pidfd.error().code() == ENOPROTOOPT) {
+    pidfd = sys::open_pidfd(pid);  // it may be another's by now: its uids are looked at
+  }
+  if (pid <= 0 || !pidfd) {
+    return not_seen();
+  }
+  if (auto denied = check_process(connection, pidfd.value())) {
+    return denied;
   }
   auto session = std::make_unique<Session>();
   if (auto denied = session->page.map(page.get())) {
@@ -116,8 +125,7 @@ std::optional<Denial> Sessions::open(const Connection& connection, sys::Fd page,
                   .text = watch.error().message()};
   }
   session->watch = watch.value();
-  // The connection's process may have ended and its pid be another's: not while the pidfd, opened
-  // before it was watched, says that it lives and the socket is not closed.
+  // Not another's that has its pid now: not while the pidfd says that it lives.
   const auto ended = sys::has_exited(pidfd.value().get());
   if (!ended || ended.value()) {
     source_.release(session->watch);
@@ -127,6 +135,36 @@ std::optional<Denial> Sessions::open(const Connection& connection, sys::Fd page,
   reply = {.id = connection.id(), .pid = static_cast<std::uint32_t>(pid), .padding = 0};
   sessions_[connection.id()] = std::move(session);
   return std::nullopt;
+}
+
+// Whose memory is watched is the asker's own, and each process takes one of its places for it.
+std::optional<Denial> Sessions::check_process(const Connection& connection, const sys::Fd& pidfd) {
+  const pid_t pid = connection.peer().pid;
+  const Asker& asker = connection.asker();
+  const auto now = targets_.status(pid);
+  const auto ended = sys::has_exited(pidfd.get());  // after it was read: it was this one's
+  if (!now || !ended || ended.value()) {
+    return not_seen();
+  }
+  if (!asker.root() && (now->real_uid != asker.uid || now->saved_uid != asker.uid)) {
+    return Denial{.status = Status::kNotPermitted,
+                  .text = "pid " + std::to_string(pid) + " of real uid " +
+                          std::to_string(now->real_uid) + ", saved uid " +
+                          std::to_string(now->saved_uid) + " has no session of uid " +
+                          std::to_string(asker.uid) + " (permitted: both the asker's)"};
+  }
+  for (const auto& [id, session] : sessions_) {
+    if (session->pid == pid && lives(*session)) {
+      return Denial{.status = Status::kBusy,
+                    .text = "pid " + std::to_string(pid) + " has a session on another connection"};
+    }
+  }
+  return std::nullopt;
+}
+
+bool Sessions::lives(const Session& session) {
+  const auto levels = source_.levels(session.watch);
+  return levels && !levels->empty;
 }
 
 std::optional<Denial> Sessions::set(const Connection& connection,

@@ -44,6 +44,8 @@ class Sessions {
  private:
   struct Session;
   proto::LevelBody level_of(const Session& session);
+  std::optional<Denial> check_process(const Connection& connection, const sys::Fd& pidfd);
+  bool lives(const Session& session);
   static bool read_slot(const proto::Page& page, std::uint32_t index, proto::PageSlot& slot);
 
   const core::Clock& clock_;

@@ -13,6 +13,7 @@ namespace procguard::sys {
 namespace {
 
 constexpr int kBacklog = 128;
+constexpr int kPeerPidfd = 77;         // SO_PEERPIDFD, which older headers do not have
 constexpr std::size_t kMostFds = 253;  // the kernel's SCM_MAX_FD
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -156,6 +157,15 @@ Result<Peer> SeqPacket::peer() const {
     return Error::system("asking who is at the other end", errno);
   }
   return Peer{.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+}
+
+Result<Fd> SeqPacket::peer_pidfd() const {
+  int fd = -1;
+  socklen_t length = sizeof(fd);
+  if (::getsockopt(fd_.get(), SOL_SOCKET, kPeerPidfd, &fd, &length) != 0) {
+    return Error::system("asking for the process at the other end", errno);
+  }
+  return Fd(fd);
 }
 
 Result<std::optional<SeqPacket>> SeqPacket::accept() const {

@@ -43,6 +43,8 @@ class SeqPacket {
   int fd() const { return fd_.get(); }
   Fd release() && { return std::move(fd_); }
   Result<Peer> peer() const;
+  // A pidfd of the process that connected. ENOPROTOOPT: the kernel has none (before 6.5).
+  Result<Fd> peer_pidfd() const;
 
   // Of a socket that listen() made. The next connection, non-blocking; nothing if there is none
   // (any more). Error codes: EMFILE,
