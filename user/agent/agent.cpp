@@ -47,9 +47,11 @@ Result<void> Agent::run() {
 // What must not happen in the midst of something else.
 void Agent::after_turn() {
   guards_->retire();
-  server_->tidy();
-  guards_->retire();  // of connections that were closed
   tell_losses();
+  do {
+    server_->tidy();
+    guards_->retire();  // of connections that were closed
+  } while (server_->has_news());
   consider_idle();
 }
 

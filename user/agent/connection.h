@@ -25,7 +25,7 @@ class Connection {
   const Asker& asker() const { return asker_; }
   const sys::SeqPacket& socket() const { return socket_; }
   // The other end hears at once that it is over.
-  sys::Fd take_socket() && {
+  sys::Fd take_socket() {
     socket_.shut_down();
     return std::move(socket_).release();
   }

@@ -16,6 +16,8 @@ namespace procguard::agent {
 namespace {
 
 constexpr int kRecordsATurn = 16;
+// Of the loop's for all clients together: after it guards come first.
+constexpr core::Ns kTurn = 2 * core::kMillisecond;
 constexpr int kConnectsATurn = 16;
 constexpr std::size_t kMostConnections = 1024;
 constexpr std::size_t kMostOfAUid = 64;  // not root's
@@ -111,7 +113,7 @@ void Server::admit(sys::SeqPacket socket) {
 // What it has sent and nobody has read may have descriptors with it.
 void Server::discard(Connection& connection) {
   if (!connection.ended()) {
-    descriptors_.close(std::move(connection).take_socket(), connection.asker().uid);
+    descriptors_.close(connection.take_socket(), connection.asker().uid);
   }
 }
 
@@ -120,7 +122,27 @@ Connection* Server::find(std::uint64_t id) {
   return found == connections_.end() ? nullptr : found->second.get();
 }
 
+bool Server::turn_is_over() {
+  const core::Ns now = clock_.now();
+  turn_ends_ = turn_ends_ == 0 ? now + kTurn : turn_ends_;
+  return now >= turn_ends_;
+}
+
+// Who finds no time left is told of again, and comes before the others then.
 void Server::on_ready(std::uint64_t id, std::uint32_t events) {
+  if (turn_ends_ == 0) {
+    for (const std::uint64_t first : std::exchange(passed_over_, {})) {
+      turn_is_over() ? passed_over_.push_back(first) : serve(first, 0);
+    }
+  }
+  if (!turn_is_over()) {
+    serve(id, events);
+  } else if (std::find(passed_over_.begin(), passed_over_.end(), id) == passed_over_.end()) {
+    passed_over_.push_back(id);
+  }
+}
+
+void Server::serve(std::uint64_t id, std::uint32_t events) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->broken()) {
     return;
@@ -132,7 +154,7 @@ void Server::on_ready(std::uint64_t id, std::uint32_t events) {
     connection->close();
   }
   for (int i = 0; i < kRecordsATurn && !connection->broken() && !connection->waits() &&
-                  connection->paused_until() == core::kNever;
+                  connection->paused_until() == core::kNever && !turn_is_over();
        ++i) {
     if (!read_one(*connection)) {
       break;
@@ -196,6 +218,7 @@ void Server::watch(Connection& connection) {
 
 void Server::tidy() {
   const core::Ns now = clock_.now();
+  turn_ends_ = 0;
   const bool news = std::exchange(news_, false);
   for (auto at = connections_.begin(); at != connections_.end();) {
     Connection& connection = *at->second;
@@ -205,7 +228,9 @@ void Server::tidy() {
     }
     if (news && connection.following && !connection.waits() && !connection.broken()) {
       pump_(connection);
-      watch(connection);
+    }
+    if (connection.waits() && !connection.broken()) {
+      watch(connection);  // what was sent to it in this turn, whoever did
     }
     if (!connection.broken()) {
       ++at;

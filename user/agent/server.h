@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Server: the listening socket and its connections on the agent's loop. It reads records, hands
 // them to a handler, and keeps slow and hostile clients from mattering to anybody else: a bounded
-// number of connections, of records a turn and of waiting replies. One thread.
+// number of connections, of records and of time a turn, and of waiting replies. One thread.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,9 @@ class Server {
 
   // Something happened that followers want to hear of.
   void news() { news_ = true; }
-  // After each turn of the loop: closes what is broken, serves followers.
+  bool has_news() const { return news_; }
+  // After each turn of the loop: closes what is broken, serves followers. What these come to may be
+  // news: again, then.
   void tidy();
   // When a client that asked too much may be read again.
   core::Ns next_due() const;
@@ -44,6 +46,8 @@ class Server {
   void on_connect();
   void admit(sys::SeqPacket socket);
   void on_ready(std::uint64_t id, std::uint32_t events);
+  void serve(std::uint64_t id, std::uint32_t events);
+  bool turn_is_over();
   bool read_one(Connection& connection);
   void discard(Connection& connection);
   void watch(Connection& connection);
@@ -61,6 +65,8 @@ class Server {
   Descriptors descriptors_;
   std::vector<std::byte> buffer_;
   std::uint64_t next_id_ = 1;
+  core::Ns turn_ends_ = 0;                  // 0: it has not begun
+  std::vector<std::uint64_t> passed_over_;  // those to be served first in the next turn
   std::size_t most_;
   bool news_ = false;
 };
