@@ -102,6 +102,27 @@ TEST_F(AgentGuards, SurviveTheAgentsDeath) {
   EXPECT_TRUE(event(0, PG_EVENT_AGENT_GAP));
 }
 
+TEST_F(AgentGuards, TheYoungestLiveOneOfANameIsFound) {
+  Sleeper target;
+  const auto wanted = process_guard().timeout(1h).name("job");
+  const std::uint64_t older = attach(wanted, target.pid());
+  const std::uint64_t younger = attach(wanted, target.pid());
+  const auto named = [&] {
+    proto::Writer request(proto::Op::kProgress, client().request());
+    proto::RefBody which;
+    proto::put_text(which.name, std::string("job"));
+    request.add(which);
+    const auto reply = client().call(request);
+    const auto body = reply ? reply->one<proto::GuardBody>() : std::nullopt;
+    return body ? body->guard.id : 0;
+  };
+  EXPECT_EQ(named(), younger);
+  EXPECT_EQ(act(proto::Op::kRelease, younger).status, proto::Status::kOk);
+  EXPECT_EQ(named(), older);
+  EXPECT_EQ(act(proto::Op::kRelease, older).status, proto::Status::kOk);
+  EXPECT_EQ(named(), 0U);
+}
+
 TEST_F(AgentGuards, ManyGuardsShareAWatch) {
   Sleeper target;
   std::vector<std::uint64_t> ids;

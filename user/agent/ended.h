@@ -7,9 +7,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/clock.h"
 #include "proto/messages.h"
@@ -32,8 +34,14 @@ class Ended {
   static constexpr std::size_t kAtMost = 50000;
   static constexpr core::Ns kFor = 3600 * core::kSecond;
 
+  // Names of an owner, and (no owner) of all.
+  using Name = std::pair<std::optional<uid_t>, std::string>;
+  void for_each_name(std::uint64_t id, const std::function<void(const Name&)>& visit) const;
+  void drop_oldest();
+
   std::map<std::uint64_t, proto::ShowBody> guards_;  // by id
   std::deque<std::uint64_t> order_;                  // in which they ended
+  std::map<Name, std::deque<std::uint64_t>> names_;  // the same of each name
 };
 
 }  // namespace procguard::agent

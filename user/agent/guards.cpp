@@ -131,7 +131,7 @@ std::optional<Denial> Guards::arm(const core::GuardSpec& spec, const HeldTarget&
   }
   per_uid_[spec.owner_uid]++;
   if (!spec.name.empty()) {
-    by_name_[{spec.owner_uid, spec.name}] = id;
+    by_name_[{spec.owner_uid, spec.name}].insert(id);
   }
   if (const std::string labels = proto::get_text(wanted.labels); !labels.empty()) {
     source_.programs().put_labels(id, labels);
@@ -152,7 +152,7 @@ std::optional<Denial> Guards::find(const Asker& asker, const proto::RefBody& whi
     if (named == by_name_.end()) {
       return no_such_guard(which);
     }
-    id = named->second;
+    id = *named->second.rbegin();
   }
   const pg_guard* guard = controller_->find(id);
   if (guard == nullptr) {
@@ -250,8 +250,9 @@ std::optional<Denial> Guards::show(const Asker& asker, const proto::RefBody& whi
   if (denied) {
     return denied;
   }
-  shown = show_of(*controller_->find(id));
-  if (auto usage = controller_->usage(id)) {
+  auto usage = controller_->usage(id);
+  shown = show_of(*controller_->find(id), usage ? &usage.value() : nullptr);
+  if (usage) {
     for (const engine::ThreadUsage& thread : usage->threads) {
       proto::ThreadBody body;
       body.pid = static_cast<std::uint32_t>(thread.pid);
@@ -315,14 +316,15 @@ proto::RowBody Guards::row_of(const pg_guard& guard) {
   return row;
 }
 
-proto::ShowBody Guards::show_of(const pg_guard& guard) {
+proto::ShowBody Guards::show_of(const pg_guard& guard, const engine::Usage* usage) {
   proto::ShowBody shown;
   shown.row = row_of(guard);
   if (auto levels = controller_->levels(guard.id)) {
     shown.memory_plain_bytes = levels->memory_plain_bytes;
     shown.memory_plain_peak_bytes = levels->memory_plain_peak_bytes;
   }
-  if (auto usage = controller_->usage(guard.id)) {
+  shown.usage.cpu_ns = shown.row.cpu_ns;
+  if (usage != nullptr) {
     shown.usage = usage->total;
   }
   shown.exec_ns = source_.exec_time(guard.watch, static_cast<pid_t>(guard.pid));

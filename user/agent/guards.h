@@ -77,7 +77,8 @@ class Guards final : public engine::EventSink {
   std::optional<Denial> arm(const core::GuardSpec& spec, const HeldTarget& held,
                             const proto::AttachBody& wanted, std::uint64_t& id);
   proto::RowBody row_of(const pg_guard& guard);
-  proto::ShowBody show_of(const pg_guard& guard);
+  // Without `usage` the threads are not asked for theirs.
+  proto::ShowBody show_of(const pg_guard& guard, const engine::Usage* usage);
   void adopt_one(const pg_guard& guard);
   bool target_of(const pg_guard& guard, engine::Target& target) const;
   void forget(std::uint64_t id);
@@ -92,7 +93,8 @@ class Guards final : public engine::EventSink {
   Log& log_;
   engine::Controller* controller_ = nullptr;
   Ended ended_;
-  std::map<std::pair<uid_t, std::string>, std::uint64_t> by_name_;  // of live guards; the last wins
+  // Of live guards; the one that was made last is found.
+  std::map<std::pair<uid_t, std::string>, std::set<std::uint64_t>> by_name_;
   std::unordered_map<uid_t, std::uint32_t> per_uid_;
   using ByConnection = std::map<std::uint64_t, std::set<std::uint64_t>>;
   ByConnection of_connection_;       // sessions' guards: they end with it

@@ -12,6 +12,7 @@
 namespace procguard::agent {
 namespace {
 
+constexpr core::Ns kAskingThreads = 2 * core::kMillisecond;
 // A client looks for the next agent every second.
 constexpr core::Ns kClientComesBack = 10 * core::kSecond;
 
@@ -64,8 +65,11 @@ void Guards::tell(pg_event event) {
   on_event(pg_guard{}, event, nullptr);
 }
 
-// The controller's release tells of it; what it was is kept from before.
+// The controller's release tells of it; what it was is kept from before. To ask all threads of a
+// large target takes long: where many guards end at once, the later ones keep the totals of their
+// levels.
 void Guards::retire() {
+  const core::Ns patience = clock_.now() + kAskingThreads;
   while (!over_.empty()) {
     std::vector<std::uint64_t> ids;
     std::swap(ids, over_);
@@ -74,7 +78,9 @@ void Guards::retire() {
       if (guard == nullptr) {
         continue;
       }
-      proto::ShowBody last = show_of(*guard);
+      const auto usage =
+          clock_.now() < patience ? std::optional(controller_->usage(id)) : std::nullopt;
+      proto::ShowBody last = show_of(*guard, usage && *usage ? &usage->value() : nullptr);
       controller_->release(id);
       last.row.guard = *controller_->find(id);
       ended_.add(last, clock_.now());
@@ -90,7 +96,7 @@ void Guards::forget(std::uint64_t id) {
     per_uid_.erase(count);
   }
   auto named = by_name_.find({owner, proto::get_text(guard->name)});
-  if (named != by_name_.end() && named->second == id) {
+  if (named != by_name_.end() && named->second.erase(id) != 0 && named->second.empty()) {
     by_name_.erase(named);
   }
   if (guard->origin == PG_ORIGIN_SESSION) {
@@ -141,7 +147,7 @@ void Guards::adopt_one(const pg_guard& guard) {
   if (lives) {
     per_uid_[guard.owner_uid]++;
     if (const std::string name = proto::get_text(guard.name); !name.empty()) {
-      by_name_[{guard.owner_uid, name}] = guard.id;
+      by_name_[{guard.owner_uid, name}].insert(guard.id);
     }
     if (guard.armed_ns == 0) {
       awaited_.insert(guard.id);
