@@ -43,6 +43,7 @@ Denial denial_of(const Error& error) {
     case ENOSPC:
     case E2BIG:
     case EBUSY:
+    case EAGAIN:
       return {.status = Status::kBusy, .text = error.message()};
     case EPERM:
     case EACCES:
@@ -74,9 +75,12 @@ std::optional<Denial> Guards::attach(const Asker& asker, const proto::AttachBody
       return denied;
     }
   }
-  if (controller_->size() >= config_.max_guards) {
+  // What does not fit into the map would not be there for the next agent.
+  const std::size_t most =
+      std::min<std::size_t>(config_.max_guards, source_.programs().guards_max());
+  if (controller_->size() >= most) {
     return Denial{.status = Status::kBusy,
-                  .text = "all " + std::to_string(config_.max_guards) + " guards are in use"};
+                  .text = "all " + std::to_string(most) + " guards are in use"};
   }
   HeldTarget held;
   if (auto denied = targets_.resolve(wanted, std::move(fd), held)) {
