@@ -46,7 +46,7 @@ TEST_F(RunAgent, WhatHappenedMeanwhileIsHeard) {
 
 TEST_F(RunAgent, ATornDownGuardIsSaid) {
   start_agent();
-  GuardedRun run({"-t", "1h"}, {program("sleeper"), "--exit-on", "USR1:5"}, base());
+  GuardedRun run({"-t", "1h", "-q"}, {program("sleeper"), "--exit-on", "USR1:5"}, base());
   ASSERT_TRUE(run.process().wait_for_output("ready"));
   agent_->kill();
   tear_down_guards();

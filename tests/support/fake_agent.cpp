@@ -45,11 +45,15 @@ bool FakeAgent::wait_readable(int fd) const {
 }
 
 void FakeAgent::serve() {
+  std::vector<std::thread> talks;
   while (wait_readable(listener_.fd())) {
     auto connection = listener_.accept();
     if (connection && connection.value()) {
-      talk(*connection.value());
+      talks.emplace_back([this, one = std::move(*connection.value())] { talk(one); });
     }
+  }
+  for (std::thread& each : talks) {
+    each.join();
   }
 }
 
@@ -65,9 +69,10 @@ void FakeAgent::talk(const sys::SeqPacket& connection) {
     Asked asked{.header = message->header,
                 .bodies = {message->bodies.begin(), message->bodies.end()},
                 .fds = std::move(received->fds)};
-    const std::vector<proto::Bytes> records = answer_(asked);
+    std::vector<proto::Bytes> records;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
+      records = answer_(asked);
       asked_.push_back(std::move(asked));
     }
     for (const proto::Bytes& record : records) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FakeAgent: the other end of the control socket, in a thread, with answers that the test gives.
-// It keeps what it was asked.
+// FakeAgent: the other end of the control socket, in threads, with answers that the test gives, one
+// at a time. It keeps what it was asked.
 #pragma once
 
 #include <functional>
