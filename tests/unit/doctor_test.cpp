@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "proto/client.h"
+
 namespace procguard::cli {
 namespace {
 
@@ -141,6 +143,10 @@ TEST(Doctor, WhatIsWrongIsNamedWithWhatToDo) {
        "agent", CheckStatus::kWarn, "usermod -a -G guards"},
       {"root's agent", [](Facts& f) { f.agent_error = EACCES; }, "agent", CheckStatus::kWarn,
        "socket_group"},
+      {"another user's agent", [](Facts& f) { f.agent_error = proto::Client::kServedByAnother; },
+       "agent", CheckStatus::kWarn, "PROCGUARD_SOCKET"},
+      {"an agent that hangs", [](Facts& f) { f.agent_error = EAGAIN; }, "agent", CheckStatus::kWarn,
+       "does not answer"},
       {"before 6.13", [](Facts& f) { f.features.signal_task = false; }, "failsafe",
        CheckStatus::kWarn, "next agent"},
   };

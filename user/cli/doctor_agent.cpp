@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cli/doctor.h"
+#include "proto/client.h"
 #include "sys/procfs_parse.h"
 
 namespace procguard::cli {
@@ -28,6 +29,9 @@ Check check_agent(const Facts& facts) {
                   ? "it is root's alone: ask for a socket_group in its configuration"
                   : "join its group: usermod -a -G " + sys::printable(facts.agent_group) +
                         " USER, then log in again"};
+    case proto::Client::kServedByAnother:
+      return {"agent", CheckStatus::kWarn, "is neither root's nor ours: " + where,
+              "it is not asked; " + alone, "see whose socket PROCGUARD_SOCKET names"};
     case EAGAIN:
       return {"agent", CheckStatus::kWarn, "does not answer at " + where, alone,
               "see whether it is stopped; else restart it"};
