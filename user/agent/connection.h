@@ -47,6 +47,7 @@ class Connection {
   bool may_ask(core::Ns now);
   // When it may again; kNever: it may.
   core::Ns paused_until() const { return paused_until_; }
+  void pause(core::Ns until) { paused_until_ = until; }
   void unpause() { paused_until_ = core::kNever; }
 
   // Following events: those after `seq`.

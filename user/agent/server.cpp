@@ -22,6 +22,11 @@ constexpr int kConnectsATurn = 16;
 constexpr std::size_t kMostConnections = 1024;
 constexpr std::size_t kMostOfAUid = 64;  // not root's
 
+// No user but root takes more of the loop's time than this.
+constexpr core::Ns kWindow = core::kSecond;
+constexpr core::Ns kMostOfAWindow = kWindow / 2;
+constexpr std::size_t kManyShares = 1024;
+
 std::size_t most_connections() {
   const std::uint64_t files = sys::read_resource_limits().open_files.soft;
   return std::min<std::uint64_t>(kMostConnections, files / 4);
@@ -122,6 +127,19 @@ Connection* Server::find(std::uint64_t id) {
   return found == connections_.end() ? nullptr : found->second.get();
 }
 
+// kNever: it has time left.
+core::Ns Server::out_of_time_until(uid_t uid) {
+  const core::Ns now = clock_.now();
+  if (shares_.size() > kManyShares) {
+    std::erase_if(shares_, [now](const auto& each) { return each.second.since + kWindow <= now; });
+  }
+  Share& share = shares_[uid];
+  if (share.since + kWindow <= now) {
+    share = {.since = now, .used = 0};
+  }
+  return share.used < kMostOfAWindow ? core::kNever : share.since + kWindow;
+}
+
 bool Server::turn_is_over() {
   const core::Ns now = clock_.now();
   turn_ends_ = turn_ends_ == 0 ? now + kTurn : turn_ends_;
@@ -153,6 +171,11 @@ void Server::serve(std::uint64_t id, std::uint32_t events) {
   if ((events & EPOLLERR) != 0 || ((events & EPOLLHUP) != 0 && paused)) {
     connection->close();
   }
+  const bool root = connection->asker().root();
+  const core::Ns begin = clock_.now();
+  if (!root && connection->paused_until() == core::kNever) {
+    connection->pause(out_of_time_until(connection->asker().uid));
+  }
   for (int i = 0; i < kRecordsATurn && !connection->broken() && !connection->waits() &&
                   connection->paused_until() == core::kNever && !turn_is_over();
        ++i) {
@@ -162,6 +185,9 @@ void Server::serve(std::uint64_t id, std::uint32_t events) {
   }
   if (connection->following && !connection->waits() && !connection->broken()) {
     pump_(*connection);
+  }
+  if (!root) {
+    shares_[connection->asker().uid].used += clock_.now() - begin;
   }
   watch(*connection);
 }

@@ -48,6 +48,7 @@ class Server {
   void on_ready(std::uint64_t id, std::uint32_t events);
   void serve(std::uint64_t id, std::uint32_t events);
   bool turn_is_over();
+  core::Ns out_of_time_until(uid_t uid);
   bool read_one(Connection& connection);
   void discard(Connection& connection);
   void watch(Connection& connection);
@@ -62,6 +63,11 @@ class Server {
   std::map<std::uint64_t, std::unique_ptr<Connection>> connections_;
   std::map<std::uint64_t, std::uint32_t> watched_;  // epoll events by connection
   std::map<uid_t, std::size_t> per_uid_;
+  struct Share {
+    core::Ns since = 0;
+    core::Ns used = 0;
+  };
+  std::map<uid_t, Share> shares_;  // of the loop's time, whichever connection took it
   Descriptors descriptors_;
   std::vector<std::byte> buffer_;
   std::uint64_t next_id_ = 1;
