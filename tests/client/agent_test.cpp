@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // An agent tells of crossings; and one that is not there, is not for us, or does not do its part.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <ostream>
 
 #include "tests/client/agent_program.h"
@@ -122,6 +125,20 @@ TEST_F(ClientAgent, NotThere) {
     Pages pages(kMore);
     pages.touch();
     REQUIRE_IN_CHILD(wait_for<MemoryLimitExceeded>().guard == guard.id());
+  });
+}
+
+// Where anybody may make the socket, one that is neither root's nor ours is no agent.
+TEST_F(ClientAgent, AnotherUsersIsNone) {
+  in_program([this] {
+    const auto directory = std::filesystem::path(socket()).parent_path();
+    REQUIRE_IN_CHILD(::chmod(directory.c_str(), 0777) == 0 && ::seteuid(65534) == 0);
+    const SessionAgent agent(socket());
+    REQUIRE_IN_CHILD(::seteuid(0) == 0);
+    REQUIRE_IN_CHILD(source() != "agent");
+    const Block block = growth(64_GiB).enter();
+    REQUIRE_IN_CHILD(source() != "agent");
+    REQUIRE_IN_CHILD(agent.sessions() == 0);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/shown.h"
+#include "proto/client.h"
 #include "sys/seqpacket.h"
 
 namespace procguard::client {
@@ -13,6 +14,9 @@ AgentSeeker::Answer AgentSeeker::ask(const std::string& path) {
     auto socket = sys::SeqPacket::connect(path, false);
     if (!socket) {
       return none(socket.error());
+    }
+    if (auto trusted = proto::Client::check_server(socket.value(), path); !trusted) {
+      return none(trusted.error());
     }
     const auto page = SessionPage::instance().descriptor();
     if (!page) {

@@ -7,6 +7,7 @@
 
 #include "engine/bpf_source.h"
 #include "engine/procfs_source.h"
+#include "proto/client.h"
 #include "proto/messages.h"
 #include "sys/caps.h"
 #include "sys/namespaces.h"
@@ -88,14 +89,22 @@ Result<Readings> make_own_source(Wish wanted, const core::Clock& clock) {
   return own;
 }
 
+namespace {
+
+bool an_agent_listens(const std::string& path) {
+  const auto socket = sys::SeqPacket::connect(path, false);
+  return socket && proto::Client::check_server(socket.value(), path);
+}
+
+}  // namespace
+
 const char* likely_source_name() {
   const Wanted wanted = read_environment();
   if (!wanted.source || wanted.source.value() == Wish::kProcfs) {
     return "procfs";
   }
   const Wish wish = wanted.source.value();
-  if (wish == Wish::kAgent ||
-      (wish == Wish::kAuto && sys::SeqPacket::connect(wanted.socket, false))) {
+  if (wish == Wish::kAgent || (wish == Wish::kAuto && an_agent_listens(wanted.socket))) {
     return "agent";
   }
   return wish == Wish::kBpf || may_have_bpf() ? "bpf" : "procfs";

@@ -22,12 +22,8 @@ bool trusted(uid_t uid) {
 
 }  // namespace
 
-Result<Client> Client::connect(const std::string& path, core::Ns patience) {
-  auto socket = sys::SeqPacket::connect_within(path, patience);
-  if (!socket) {
-    return socket.error().code() == EAGAIN ? no_answer() : socket.error();
-  }
-  const auto peer = socket->peer();
+Result<void> Client::check_server(const sys::SeqPacket& socket, const std::string& path) {
+  const auto peer = socket.peer();
   if (!peer) {
     return peer.error();
   }
@@ -35,6 +31,17 @@ Result<Client> Client::connect(const std::string& path, core::Ns patience) {
     return Error("socket " + path + " is served by uid " + std::to_string(peer->uid) +
                      " (expected root or uid " + std::to_string(::geteuid()) + ")",
                  kServedByAnother);
+  }
+  return {};
+}
+
+Result<Client> Client::connect(const std::string& path, core::Ns patience) {
+  auto socket = sys::SeqPacket::connect_within(path, patience);
+  if (!socket) {
+    return socket.error().code() == EAGAIN ? no_answer() : socket.error();
+  }
+  if (auto trusted = check_server(socket.value(), path); !trusted) {
+    return trusted.error();
   }
   return Client(std::move(socket).value());
 }

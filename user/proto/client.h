@@ -32,6 +32,8 @@ class Client {
   // codes: ENOENT, ECONNREFUSED: no agent is running there; EACCES: not permitted; EAGAIN: it does
   // not answer; kServedByAnother.
   static Result<Client> connect(const std::string& path, core::Ns patience = 0);
+  // Error code kServedByAnother. connect() asks this; for who has the connection by other means.
+  static Result<void> check_server(const sys::SeqPacket& socket, const std::string& path);
   Result<void> wait_at_most(core::Ns patience) const { return socket_.wait_at_most(patience); }
 
   // Sends and waits for the first reply. A reply of op kError is a Reply too: see refusal().
