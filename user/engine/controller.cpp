@@ -128,7 +128,6 @@ Result<void> Controller::start(std::uint64_t guard, core::Ns at_ns) {
       return set;
     }
   }
-  started->counts_from = now;
   for (const core::Action& action : actions) {
     emit(*started, std::get<core::Emit>(action).event, nullptr);  // Start takes no step
   }
@@ -215,7 +214,7 @@ Result<void> Controller::set_limit(std::uint64_t guard, pg_resource resource, st
     }
   }
   feed(*found, input, clock_.now());
-  found->counts_from = clock_.now();
+  begun_anew_[guard] = clock_.now();
   drive(*found);
   return {};
 }
@@ -254,7 +253,7 @@ void Controller::resume(std::uint64_t guard) {
   if (Entry* found = entry(guard)) {
     const auto now_used = levels(guard);
     feed(*found, core::Resume{.cpu_ns = now_used ? now_used->cpu_ns : 0}, clock_.now());
-    found->counts_from = clock_.now();
+    begun_anew_[guard] = clock_.now();
     if (Watch* watch = watch_of(*found)) {
       refresh_thresholds(*watch);  // in force first, then the levels
     }
@@ -296,6 +295,7 @@ void Controller::forget(std::uint64_t guard) {
   auto found = guards_.find(guard);
   if (found != guards_.end() && found->second.released) {
     guards_.erase(found);
+    begun_anew_.erase(guard);
   }
 }
 

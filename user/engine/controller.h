@@ -98,7 +98,6 @@ class Controller {
   struct Entry {
     pg_guard state{};
     core::Ns queued = core::kNever;  // its place in deadlines_
-    core::Ns counts_from = 0;        // crossings before this are not its own
     bool degraded = false;           // said once
     bool released = false;           // it counts for its watch no more
   };
@@ -119,7 +118,8 @@ class Controller {
   void feed_memory(Entry& entry, const Watch& watch, pg_resource resource, const Levels& levels);
   void feed_kernel_step(Watch& watch, int slot, const Levels& levels);
   void feed_failsafe(Watch& watch, const Levels& levels);
-  static core::Ns since_by_slot(const ThresholdState& state, core::Ns own, core::Ns counts_from);
+  core::Ns since_by_slot(const Entry& entry, const ThresholdState& state, core::Ns own) const;
+  core::Ns counts_from(const Entry& entry) const;
   static pg_resource timed_by(const pg_guard& guard, core::Ns due);
   int kernels_slot(const Entry& entry, const Watch& watch, const core::TakeStep& step);
 
@@ -160,7 +160,8 @@ class Controller {
   std::map<Key, WatchId> by_target_;
   std::set<std::pair<core::Ns, std::uint64_t>> deadlines_;  // (when, guard)
   std::set<std::pair<core::Ns, WatchId>> sweeps_;
-  std::set<WatchId> look_again_;  // their thresholds were changed
+  std::set<WatchId> look_again_;                            // their thresholds were changed
+  std::unordered_map<std::uint64_t, core::Ns> begun_anew_;  // guards that were resumed or set
 };
 
 }  // namespace procguard::engine

@@ -146,16 +146,21 @@ void Controller::feed_levels(Entry& entry, const Watch& watch, const Levels& lev
 // Since when a guard is over the limit that a slot compares with; `own`: since when it was. A
 // crossing that others have seen before it began, or that the limit was over already when it was
 // put there, is none of its own.
-core::Ns Controller::since_by_slot(const ThresholdState& state, core::Ns own,
-                                   core::Ns counts_from) {
+core::Ns Controller::since_by_slot(const Entry& entry, const ThresholdState& state,
+                                   core::Ns own) const {
   if (state.over_since_ns == 0) {
     return 0;
   }
   if (own == 0) {
-    return std::max(state.over_since_ns, counts_from);
+    return std::max(state.over_since_ns, counts_from(entry));
   }
   const bool moved = state.over_since_ns == state.set_over_since_ns;
   return moved || state.over_since_ns < own ? own : state.over_since_ns;
+}
+
+core::Ns Controller::counts_from(const Entry& entry) const {
+  const auto anew = begun_anew_.find(entry.state.id);
+  return anew == begun_anew_.end() ? entry.state.armed_ns : anew->second;
 }
 
 // Since when a guard is over a limit: by the slot that compares with it, or, of a limit that is not
@@ -171,7 +176,7 @@ void Controller::feed_memory(Entry& entry, const Watch& watch, pg_resource resou
   const int slot = slot_of(watch.in_force, limit, preferred_slot(resource));
   core::Ns since = own;
   if (slot >= 0) {
-    since = since_by_slot(levels.memory[slot], own, entry.counts_from);
+    since = since_by_slot(entry, levels.memory[slot], own);
   } else if (levels.memory_bytes > bound(limit)) {
     since = own != 0 ? own : now;
   } else if (levels.memory_bytes < bound(limit)) {
