@@ -146,8 +146,7 @@ struct task_struct {
 	struct sched_info sched_info;
 	__u64 start_boottime;
 	char comm[16];
-	struct task_rss_stat
-		rss_stat; /* before 6.2: this thread's share that is not yet in the mm */
+	struct task_rss_stat rss_stat; /* before 6.2: what is not yet in the mm */
 };
 
 struct bpf_array {

@@ -123,9 +123,9 @@ class Source {
   // Puts thresholds in force, then compares the levels: already over counts as a crossing now.
   virtual Result<void> set_thresholds(WatchId watch, const Thresholds& thresholds) = 0;
   virtual Result<Levels> levels(WatchId watch) = 0;
-  // What was read of this memory threshold is known: a kernel step of its episode is news no more.
   // Makes the memory level of a watch that had no memory threshold so far that of now.
   virtual Result<void> read_memory(WatchId watch) = 0;
+  // What was read of this memory threshold is known: a kernel step of its episode is news no more.
   virtual void acknowledge(WatchId watch, int slot, const ThresholdState& seen) = 0;
   // Nothing where the source cannot act by itself.
   virtual void set_failsafe(WatchId watch, const Failsafe& failsafe) = 0;
