@@ -24,8 +24,9 @@ class Descriptors {
   void screen(std::vector<sys::Fd>& fds, uid_t giver);
   // Never waits.
   void close(sys::Fd fd, uid_t giver) { closer_.close(std::move(fd), giver); }
-  // So many of this one's are still not closed that it is not to send more.
-  bool too_many(uid_t giver) { return closer_.waiting(giver) > kMost; }
+  // So many of this one's are still not closed that it is not to send more. Root is not kept out by
+  // what others have sent, behind which its own may wait.
+  bool too_many(uid_t giver) { return giver != 0 && closer_.waiting(giver) > kMost; }
 
  private:
   static constexpr std::size_t kMost = 128;
